@@ -1,0 +1,283 @@
+//! Done-callbacks: in order, exactly once each, one at a time, never inline.
+//!
+//! The list sits in the task's side node, under its lock; the flag `hold` of the task word says that one thread runs it.
+//!
+//! ```text
+//! add, not over:        push, set `callbacks`                  the one who ends the task drains (Action::Drain)
+//! add, over, hold:      push                                   the one who drains finds it
+//! add, over, no hold:   push, set `hold`, take a handle        a small task on the runtime drains (Action::Late)
+//! drain:                pop and run, until the list is empty; then, still under the lock, clear `hold`
+//! ```
+//! # Invariants
+//! * CB-1: pushing and the event that goes with it happen under the lock, and so do finding the list empty and clearing
+//!   `hold`: no callback is left in a list that nobody drains.
+//! * CB-2: `hold` is set by one event and cleared by the thread that this event named: callbacks never overlap.
+//! * CB-3: while `hold` is set the output is neither taken nor dropped, so callbacks may read it.
+
+use crate::context::{self, RuntimeContext};
+use crate::error::{ExceptionKind, TaskError, caught, drop_quietly};
+use crate::sync::{Arc, Weak, mutated};
+use crate::task::cell::{Header, Kind, settle};
+use crate::task::extras::Callback;
+use crate::task::harness::report;
+use crate::task::state::{Action, Snapshot, State};
+use crate::task::{TaskId, TaskRef};
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+
+/// Names a callback, for `remove_done_callback`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallbackId(u64);
+
+/// A task that is over, as its done-callbacks see it.
+///
+/// # Counterpart
+///
+/// The `future` argument of asyncio's done-callbacks.
+pub struct Finished<'a, T> {
+    task: &'a TaskRef,
+    taken: Option<TaskError>,
+    /// Lends the output: shared between threads only where `T` is.
+    output: PhantomData<&'a T>,
+}
+
+impl<'a, T> Finished<'a, T> {
+    fn new(task: &'a TaskRef) -> Self {
+        let header = task.header();
+        let taken = header.state.load().has(Snapshot::TAKEN).then(|| TaskError::taken(header.id));
+        Self { task, taken, output: PhantomData }
+    }
+
+    /// The id of the task.
+    pub fn id(&self) -> TaskId {
+        self.task.id()
+    }
+
+    /// The name of the task.
+    pub fn name(&self) -> String {
+        self.task.name()
+    }
+
+    /// The task, for more questions.
+    pub fn task_ref(&self) -> TaskRef {
+        self.task.clone()
+    }
+
+    /// What the task left. An error that is looked at here counts as retrieved.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no value; also if the callback was added after an await took the value.
+    pub fn result(&self) -> Result<&T, &TaskError> {
+        if let Some(taken) = &self.taken {
+            return Err(taken);
+        }
+        let header = self.task.header();
+        // SAFETY: the task is over and its output was stored; CB-3 keeps it for as long as callbacks run.
+        let output = unsafe { (header.vtable.output)(self.task.pointer()) };
+        // SAFETY: `Finished<T>` is made for cells with an output of this type alone.
+        let output = unsafe { &*output.cast_const().cast::<Result<T, TaskError>>() };
+        output.as_ref().inspect_err(|error| error.retrieved())
+    }
+}
+
+impl<T> fmt::Debug for Finished<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.task, f)
+    }
+}
+
+/// Erases the types of a callback on the output of a cell.
+///
+/// # Safety
+///
+/// The callback is added to a cell whose output is a `T`, and run and dropped only on threads where that is right for it.
+pub(crate) unsafe fn typed<T: 'static>(f: impl FnOnce(&Finished<'_, T>) + 'static) -> Callback {
+    Box::new(move |task: &TaskRef| f(&Finished::new(task)))
+}
+
+/// Adds a callback. Never runs it inline, unless the runtime is gone.
+///
+/// # Safety
+///
+/// As for [`typed`].
+pub(crate) unsafe fn add(task: &TaskRef, callback: Callback) -> CallbackId {
+    let header = task.header();
+    let id = TaskId::next().get();
+    let mut extras = header.extras_or_new().lock();
+    if header.kind() == Kind::Promise && extras.bound.is_none() {
+        extras.bound = context::current_or_global().map(|runtime| Arc::downgrade(&runtime));
+    }
+    extras.callbacks.push_back((id, callback));
+    let action = header.state.add_callback();
+    drop(extras);
+    if action == Action::Late {
+        // SAFETY: `Late` counted a handle for the one who drains.
+        drain_soon(unsafe { TaskRef::adopt(task.pointer()) });
+    }
+    CallbackId(id)
+}
+
+/// Takes a callback back, unless it was started.
+pub(crate) fn remove(task: &TaskRef, id: CallbackId) -> bool {
+    let Some(extras) = task.header().extras() else { return false };
+    let mut extras = extras.lock();
+    let found = extras.callbacks.iter().position(|(other, _)| *other == id.0);
+    let removed = found.and_then(|at| extras.callbacks.remove(at));
+    drop(extras);
+    let found = removed.is_some();
+    // What the callback captured is the user's: dropped without the lock.
+    drop(removed);
+    found
+}
+
+/// Has the callbacks run by a small task of their own; on this thread if the runtime is gone.
+pub(crate) fn drain_soon(task: TaskRef) {
+    /// Also drains if the runtime throws the job away.
+    struct Late(ManuallyDrop<TaskRef>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            // SAFETY: taken once, here.
+            let task = unsafe { ManuallyDrop::take(&mut self.0) };
+            // SAFETY: `hold` is set and this thread was named to clear it.
+            unsafe { drain_late(task) };
+        }
+    }
+    let runtime = runtime_of(task.header());
+    let late = Late(ManuallyDrop::new(task));
+    match runtime {
+        Some(runtime) => drop(runtime.call(Box::new(move || drop(late)))),
+        None => drop(late),
+    }
+}
+
+fn runtime_of(header: &Header) -> Option<Arc<dyn RuntimeContext>> {
+    if header.kind() == Kind::Promise {
+        let extras = header.extras()?.lock();
+        return extras.bound.as_ref().and_then(Weak::upgrade);
+    }
+    header.runtime().upgrade()
+}
+
+/// Runs callbacks until there are none, and clears `hold`. Tells what is owed.
+fn drain(task: &TaskRef) -> Action {
+    let header = task.header();
+    let extras = header.extras_or_new();
+    loop {
+        let mut inner = extras.lock();
+        let Some((_, callback)) = inner.callbacks.pop_front() else {
+            if mutated("callback-drained-unlocked") {
+                drop(inner);
+            }
+            return header.state.drained();
+        };
+        drop(inner);
+        if let Err(payload) = caught(|| callback(task)) {
+            report(header, ExceptionKind::Callback, &*payload);
+            drop_quietly(payload);
+        }
+    }
+}
+
+/// # Safety
+///
+/// `hold` is set, and this thread was named to clear it.
+unsafe fn drain_late(task: TaskRef) {
+    match drain(&task) {
+        // SAFETY: the action gave this thread what it owes.
+        Action::WakeJoin => unsafe {
+            wake_join(task.pointer(), |state| state.woken());
+        },
+        // SAFETY: the action set `taken` for this thread; the handle keeps the cell.
+        Action::DropOutput => unsafe { drop_output(task.pointer()) },
+        _ => {}
+    }
+}
+
+/// What is left to do after a task has ended: callbacks, the waiter, the output.
+///
+/// # Safety
+///
+/// The caller holds `alive`, which is given up here, and `action` comes from `finish`.
+#[cold]
+pub(crate) unsafe fn after_end(header: NonNull<Header>, mut action: Action) {
+    if action == Action::Drain {
+        // SAFETY: `alive` keeps the cell.
+        let task = unsafe { TaskRef::from_header(header) };
+        action = drain(&task);
+    }
+    match action {
+        // SAFETY: `waking` was set for this thread, which holds `alive`.
+        Action::WakeJoin => return unsafe { wake_join(header, |state| state.release_woken()) },
+        // SAFETY: the action set `taken` for this thread, which holds `alive`.
+        Action::DropOutput => unsafe { drop_output(header) },
+        _ => {}
+    }
+    // SAFETY: `alive` keeps the cell until this event.
+    let action = unsafe { header.as_ref() }.state.release();
+    // SAFETY: `alive` was given up.
+    unsafe { settle(header, action) };
+}
+
+/// Takes the waker of the handle, lets go by `release`, and wakes.
+///
+/// # Safety
+///
+/// `waking` was set for this thread, and `release` gives it up, and with it what kept the cell if it was `alive`.
+pub(crate) unsafe fn wake_join(header: NonNull<Header>, release: impl FnOnce(&State) -> Action) {
+    // SAFETY: what is given up below keeps the cell until then.
+    let cell = unsafe { header.as_ref() };
+    let waker = cell.join_waker.with_mut(|slot| {
+        // SAFETY: CELL-3: `waking` makes the slot this thread's.
+        let slot = unsafe { &mut *slot };
+        slot.take()
+    });
+    let action = release(&cell.state);
+    // SAFETY: this thread's part was given up by `release`.
+    unsafe { settle(header, action) };
+    if let Some(waker) = waker {
+        wake(waker);
+    }
+}
+
+/// Wakes a waker that may be anybody's.
+pub(crate) fn wake(waker: std::task::Waker) {
+    if let Err(payload) = caught(|| waker.wake()) {
+        let message = crate::error::message(&*payload);
+        crate::error::ExceptionContext::new(ExceptionKind::Waker, &message)
+            .with_payload(&*payload)
+            .report(None);
+        drop_quietly(payload);
+    }
+}
+
+/// Drops the output.
+///
+/// # Safety
+///
+/// The caller keeps the cell, and has just set `taken` on a stored output (CELL-1).
+pub(crate) unsafe fn drop_output(header: NonNull<Header>) {
+    // SAFETY: the caller keeps the cell.
+    let cell = unsafe { header.as_ref() };
+    // SAFETY: handed on.
+    if let Err(payload) = caught(|| unsafe { (cell.vtable.drop_output)(header) }) {
+        report(cell, ExceptionKind::Drop, &*payload);
+        drop_quietly(payload);
+    }
+}
+
+/// Drops a waker that may be anybody's.
+pub(crate) fn drop_waker(waker: Option<std::task::Waker>) {
+    drop_quietly(waker);
+}
+
+/// Wakes the owner of a promise, who waits for the other side to go.
+#[cold]
+pub(crate) fn wake_promise(header: &Header) {
+    let waker = header.extras().and_then(|extras| extras.lock().cancel_waker.take());
+    if let Some(waker) = waker {
+        wake(waker);
+    }
+}

@@ -1,0 +1,267 @@
+//! Which runtime, worker and task this thread is in: the only thread-local of the kernel.
+//!
+//! Everything below the facade works from explicit handles; what stands here only saves typing. It is in two parts. The
+//! *frame* is plain cells, read on every wake: the scheduler whose worker loop runs on this thread, and the task that
+//! is being polled. Only [`worker_frame`](crate::schedule::worker_frame) and a poll set it, both restore it when they
+//! end, also by a panic. The *entered* runtimes are a stack of counted handles, since their guards are the user's:
+//! they get forgotten, dropped out of order and held over an await.
+//!
+//! An entry that was made inside a poll ends with that poll at the latest.
+
+use crate::driver::Driver;
+use crate::error::ExceptionContext;
+use crate::platform::Platform;
+use crate::sync::{Arc, Mutex, Weak, per_thread, process_wide};
+use std::any::{Any, TypeId};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// A piece of work for [`RuntimeContext::call`].
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// What leaf futures and late callbacks need of the runtime they run in.
+pub trait RuntimeContext: Any + fmt::Debug + Send + Sync {
+    /// The reactor and the timers.
+    fn driver(&self) -> &Arc<dyn Driver>;
+
+    /// Clock, parkers and randomness.
+    fn platform(&self) -> &Arc<dyn Platform>;
+
+    /// When the runtime was started, on that clock.
+    fn started(&self) -> Instant;
+
+    /// Runs `job` soon, as a small task of its own.
+    ///
+    /// # Errors
+    ///
+    /// Gives the job back if the runtime takes no more work.
+    fn call(&self, job: Job) -> Result<(), Job>;
+
+    /// Runs `job` on a thread that may block.
+    ///
+    /// # Errors
+    ///
+    /// Gives the job back if the runtime takes no more work.
+    fn call_blocking(&self, job: Job) -> Result<(), Job>;
+
+    /// Tells the exception handler. Never unwinds.
+    fn report(&self, exception: &ExceptionContext<'_>);
+
+    /// For the crate that implements it, to find its own type again.
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// The plain half of the context.
+pub(crate) struct Frame {
+    /// The scheduler whose worker loop runs here, and what it offers to its own methods; both or neither.
+    pub(crate) scheduler: Cell<*const ()>,
+    pub(crate) local: Cell<*const ()>,
+    /// The frame's own counted reference of the scheduler, the type of that, and the height of the stack of entered
+    /// runtimes with the frame's entry on top.
+    pub(crate) counted: Cell<*const ()>,
+    pub(crate) kind: Cell<Option<TypeId>>,
+    pub(crate) height: Cell<usize>,
+    pub(crate) shard: Cell<usize>,
+    /// The header of the task that is being polled.
+    pub(crate) task: Cell<*const ()>,
+    /// The innermost `catch_cancel` whose body is being polled, 0 for none.
+    pub(crate) catcher: Cell<u32>,
+    /// To whom a `resume` in this poll passed the request: a catcher, or the task itself as `Some(0)`.
+    pub(crate) resumed: Cell<Option<u32>>,
+    pub(crate) budget: Cell<u8>,
+    /// The rest of this thread's block of ids.
+    pub(crate) ids: Cell<(u64, u64)>,
+    /// Height of the stack of entered runtimes, and the name of its next entry.
+    pub(crate) entered: Cell<usize>,
+    next_entry: Cell<u64>,
+}
+
+impl Frame {
+    const fn new() -> Self {
+        Self {
+            scheduler: Cell::new(std::ptr::null()),
+            local: Cell::new(std::ptr::null()),
+            counted: Cell::new(std::ptr::null()),
+            kind: Cell::new(None),
+            height: Cell::new(0),
+            shard: Cell::new(0),
+            task: Cell::new(std::ptr::null()),
+            catcher: Cell::new(0),
+            resumed: Cell::new(None),
+            budget: Cell::new(crate::sync::BUDGET),
+            ids: Cell::new((0, 0)),
+            entered: Cell::new(0),
+            next_entry: Cell::new(0),
+        }
+    }
+}
+
+per_thread! {
+    pub(crate) static FRAME: Frame = Frame::new();
+}
+
+per_thread! {
+    static ENTERED: RefCell<Vec<(u64, Arc<dyn RuntimeContext>)>> = RefCell::new(Vec::new());
+}
+
+/// Index of the worker slot that this thread serves, 0 on any other thread: the shard of its timers.
+pub fn shard() -> usize {
+    FRAME.with(|frame| frame.shard.get())
+}
+
+/// Gives the innermost runtime that this thread is in to `f`, without counting it.
+///
+/// `f` must not enter or leave a runtime.
+pub fn with_current<R>(f: impl FnOnce(Option<&Arc<dyn RuntimeContext>>) -> R) -> R {
+    let mut f = Some(f);
+    // Destructors of other thread-locals may come here after this one is gone.
+    let found = ENTERED.try_with(|entered| {
+        let entered = entered.borrow();
+        f.take().map(|f| f(entered.last().map(|(_, runtime)| runtime)))
+    });
+    match (found, f) {
+        (Ok(Some(result)), _) => result,
+        (_, Some(f)) => f(None),
+        (_, None) => unreachable!("the closure was called and its result lost"),
+    }
+}
+
+/// The innermost runtime that this thread is in: of its worker loop, or entered.
+pub fn try_current() -> Option<Arc<dyn RuntimeContext>> {
+    with_current(|runtime| runtime.cloned())
+}
+
+/// [`try_current`], else the process-wide runtime.
+pub fn current_or_global() -> Option<Arc<dyn RuntimeContext>> {
+    try_current().or_else(|| GLOBAL.get().and_then(|provider| provider()))
+}
+
+static GLOBAL: OnceLock<fn() -> Option<Arc<dyn RuntimeContext>>> = OnceLock::new();
+
+/// Says where the process-wide runtime comes from. The first call counts.
+pub fn set_global_provider(provider: fn() -> Option<Arc<dyn RuntimeContext>>) {
+    let _ = GLOBAL.set(provider);
+}
+
+/// Makes `runtime` the current one of this thread until the guard is dropped.
+///
+/// Inside a task the guard's effect ends with the poll that made it, even if the guard is kept over an await.
+pub fn enter(runtime: Arc<dyn RuntimeContext>) -> EnterGuard {
+    EnterGuard { id: push(runtime), not_send: PhantomData }
+}
+
+fn push(runtime: Arc<dyn RuntimeContext>) -> u64 {
+    let id = FRAME.with(|frame| frame.next_entry.replace(frame.next_entry.get() + 1));
+    let _ = ENTERED.try_with(|entered| {
+        let mut entered = entered.borrow_mut();
+        entered.push((id, runtime));
+        FRAME.with(|frame| frame.entered.set(entered.len()));
+    });
+    id
+}
+
+/// Forgets what was entered since the stack was `depth` high.
+#[cold]
+pub(crate) fn truncate(depth: usize) {
+    let left = ENTERED.try_with(|entered| {
+        let mut entered = entered.borrow_mut();
+        let depth = depth.min(entered.len());
+        FRAME.with(|frame| frame.entered.set(depth));
+        entered.split_off(depth)
+    });
+    // Dropping a runtime is not a thing to do under a borrow.
+    drop(left);
+}
+
+/// Runs `f` with `runtime` entered, for the worker loop.
+pub(crate) fn entered<R>(runtime: Arc<dyn RuntimeContext>, f: impl FnOnce() -> R) -> R {
+    struct Leave(usize);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            truncate(self.0);
+        }
+    }
+    let _leave = Leave(FRAME.with(|frame| frame.entered.get()));
+    push(runtime);
+    FRAME.with(|frame| frame.height.set(frame.entered.get()));
+    f()
+}
+
+/// Keeps a runtime current on this thread. Made by [`enter`].
+#[derive(Debug)]
+#[must_use = "the runtime is left when the guard is dropped"]
+pub struct EnterGuard {
+    id: u64,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Drop for EnterGuard {
+    fn drop(&mut self) {
+        let left = ENTERED.try_with(|entered| {
+            let mut entered = entered.borrow_mut();
+            let at = entered.iter().rposition(|(id, _)| *id == self.id)?;
+            let left = entered.remove(at);
+            FRAME.with(|frame| frame.entered.set(entered.len()));
+            Some(left)
+        });
+        drop(left);
+    }
+}
+
+/// Names a runtime without counting it: a place in the table of runtimes, and which use of that place.
+///
+/// Six bytes in every task, by which a handle that outlives its runtime finds it, or finds that it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RuntimeKey {
+    pub(crate) index: u16,
+    pub(crate) generation: u32,
+}
+
+impl RuntimeKey {
+    /// The key of no runtime.
+    pub(crate) const NONE: Self = Self { index: u16::MAX, generation: 0 };
+
+    /// The runtime, if it is still there.
+    pub(crate) fn upgrade(self) -> Option<Arc<dyn RuntimeContext>> {
+        let table = RUNTIMES.lock();
+        let place = table.get(usize::from(self.index))?;
+        if place.generation == self.generation { place.runtime.as_ref()?.upgrade() } else { None }
+    }
+
+    /// Enters `runtime` into the table. `None` if 65535 runtimes live at once.
+    pub(crate) fn register(runtime: Weak<dyn RuntimeContext>) -> Option<Self> {
+        let mut table = RUNTIMES.lock();
+        let free = table.iter().position(|place| place.runtime.is_none());
+        let index = free.unwrap_or(table.len());
+        if index >= usize::from(u16::MAX) {
+            return None;
+        }
+        if free.is_none() {
+            table.push(Place { generation: 0, runtime: None });
+        }
+        let place = &mut table[index];
+        place.generation = place.generation.wrapping_add(1);
+        place.runtime = Some(runtime);
+        Some(Self { index: u16::try_from(index).ok()?, generation: place.generation })
+    }
+
+    /// Takes the runtime out of the table.
+    pub(crate) fn deregister(self) {
+        if let Some(place) = RUNTIMES.lock().get_mut(usize::from(self.index)) {
+            place.runtime = None;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Place {
+    generation: u32,
+    runtime: Option<Weak<dyn RuntimeContext>>,
+}
+
+process_wide! {
+    static RUNTIMES: Mutex<Vec<Place>> = Mutex::new(Vec::new());
+}

@@ -1,0 +1,346 @@
+//! Why a task has no result, and what the exception handler is told.
+
+use crate::context::{self, RuntimeContext};
+use crate::sync::{Arc, Weak};
+use crate::task::TaskId;
+use std::any::Any;
+use std::borrow::Cow;
+use std::panic::Location;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{error, fmt, io};
+
+/// Why a task or a deferred value has no result.
+///
+/// # Counterpart
+///
+/// `asyncio.CancelledError` and the exception that `Task.exception()` gives; tokio's `JoinError`.
+#[derive(Clone)]
+#[doc(alias = "JoinError")]
+#[doc(alias = "CancelledError")]
+pub struct TaskError(Arc<Inner>);
+
+struct Inner {
+    id: TaskId,
+    kind: Kind,
+}
+
+enum Kind {
+    Cancelled(Option<Cow<'static, str>>),
+    Panic(Panic),
+    SelfAwait,
+    RuntimeGone,
+    Taken,
+}
+
+impl TaskError {
+    fn new(id: TaskId, kind: Kind) -> Self {
+        Self(Arc::new(Inner { id, kind }))
+    }
+
+    pub(crate) fn cancelled(id: TaskId, reason: Option<Cow<'static, str>>) -> Self {
+        Self::new(id, Kind::Cancelled(reason))
+    }
+
+    pub(crate) fn panic(id: TaskId, panic: Panic) -> Self {
+        Self::new(id, Kind::Panic(panic))
+    }
+
+    pub(crate) fn self_await(id: TaskId) -> Self {
+        Self::new(id, Kind::SelfAwait)
+    }
+
+    pub(crate) fn runtime_gone(id: TaskId) -> Self {
+        Self::new(id, Kind::RuntimeGone)
+    }
+
+    pub(crate) fn taken(id: TaskId) -> Self {
+        Self::new(id, Kind::Taken)
+    }
+
+    /// The task that failed.
+    pub fn id(&self) -> TaskId {
+        self.0.id
+    }
+
+    /// Whether the task was cancelled or aborted, its runtime is gone, or its promise was dropped.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0.kind, Kind::Cancelled(_) | Kind::RuntimeGone)
+    }
+
+    /// Whether the task panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.0.kind, Kind::Panic(_))
+    }
+
+    /// Whether the task awaited itself, which would never end.
+    pub fn is_self_await(&self) -> bool {
+        matches!(self.0.kind, Kind::SelfAwait)
+    }
+
+    /// Whether the task never ran, because its runtime was shut down before.
+    pub fn is_runtime_gone(&self) -> bool {
+        matches!(self.0.kind, Kind::RuntimeGone)
+    }
+
+    /// What was given to the last `cancel_with`.
+    pub fn reason(&self) -> Option<&str> {
+        match &self.0.kind {
+            Kind::Cancelled(reason) => reason.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The panic's payload.
+    ///
+    /// # Errors
+    ///
+    /// Gives the error back if the task did not panic, or if a clone of this error gave the payload away already.
+    pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, TaskError> {
+        let payload = match &self.0.kind {
+            Kind::Panic(panic) => panic.payload.lock().ok().and_then(|mut payload| payload.take()),
+            _ => None,
+        };
+        payload.ok_or(self)
+    }
+
+    /// Somebody looked: there is nothing left to report.
+    pub(crate) fn retrieved(&self) {
+        if let Kind::Panic(panic) = &self.0.kind {
+            // Relaxed is right: it is read by the drop of the last clone, which the count orders.
+            panic.retrieved.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.0.id;
+        match &self.0.kind {
+            Kind::Cancelled(None) => write!(f, "task {id} was cancelled"),
+            Kind::Cancelled(Some(reason)) => write!(f, "task {id} was cancelled: {reason}"),
+            Kind::Panic(panic) => write!(f, "task {id} panicked: {}", panic.message),
+            Kind::SelfAwait => write!(f, "task {id} awaits itself, which would never end"),
+            Kind::RuntimeGone => write!(f, "task {id} never ran: {RuntimeGone}"),
+            Kind::Taken => write!(f, "the result of task {id} has already been taken by an await"),
+        }
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskError({self})")
+    }
+}
+
+impl error::Error for TaskError {}
+
+impl From<TaskError> for io::Error {
+    fn from(error: TaskError) -> Self {
+        io::Error::other(error)
+    }
+}
+
+/// A caught panic, which reports itself if nobody ever looks at it.
+pub(crate) struct Panic {
+    // A plain std mutex: it guards nothing that a model would look at, and is taken on a cold path.
+    payload: std::sync::Mutex<Option<Box<dyn Any + Send>>>,
+    message: String,
+    retrieved: AtomicBool,
+    task: (TaskId, String),
+    location: &'static Location<'static>,
+    runtime: Option<Weak<dyn RuntimeContext>>,
+}
+
+impl Panic {
+    pub(crate) fn new(
+        payload: Box<dyn Any + Send>,
+        task: (TaskId, String),
+        location: &'static Location<'static>,
+        runtime: Option<Weak<dyn RuntimeContext>>,
+    ) -> Self {
+        let message = message(&*payload);
+        let payload = std::sync::Mutex::new(Some(payload));
+        Self { payload, message, retrieved: AtomicBool::new(false), task, location, runtime }
+    }
+}
+
+impl Drop for Panic {
+    fn drop(&mut self) {
+        let payload = self.payload.get_mut().ok().and_then(Option::take);
+        if !*self.retrieved.get_mut() {
+            let exception = ExceptionContext {
+                kind: ExceptionKind::NeverRetrieved,
+                message: &self.message,
+                task: Some((self.task.0, &self.task.1)),
+                location: Some(self.location),
+                payload: payload.as_deref(),
+            };
+            exception.report(self.runtime.as_ref().and_then(Weak::upgrade));
+        }
+        drop_quietly(payload);
+    }
+}
+
+/// The text of a panic's payload.
+pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&'static str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a panic without a message".to_owned()
+    }
+}
+
+/// Drops something whose drop may panic, and the payload of that panic, and so on for at most a few rounds.
+pub(crate) fn drop_quietly<T>(value: T) {
+    let mut caught = caught(|| drop(value)).err();
+    for _ in 0..8 {
+        let Some(payload) = caught else { return };
+        caught = self::caught(|| drop(payload)).err();
+    }
+    // A payload that panics with another such payload for ever: a leak is the way out.
+    std::mem::forget(caught);
+}
+
+/// Runs user code and catches its panic.
+pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f))
+}
+
+/// What went wrong where nobody could be told otherwise.
+///
+/// # Counterpart
+///
+/// The `context` of asyncio's `loop.call_exception_handler`.
+#[derive(Clone, Copy)]
+#[doc(alias = "call_exception_handler")]
+pub struct ExceptionContext<'a> {
+    kind: ExceptionKind,
+    message: &'a str,
+    task: Option<(TaskId, &'a str)>,
+    location: Option<&'static Location<'static>>,
+    payload: Option<&'a (dyn Any + Send)>,
+}
+
+/// Where an exception comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExceptionKind {
+    /// A task panicked, and its result was dropped without anybody looking at it.
+    NeverRetrieved,
+    /// A done-callback, or one of `call_soon`, panicked.
+    Callback,
+    /// Something panicked while it was dropped.
+    Drop,
+    /// A waker panicked.
+    Waker,
+    /// A hook that was given to the builder panicked.
+    Hook,
+    /// The runtime could not do something that it would have liked to do, such as start another thread.
+    Runtime,
+}
+
+impl<'a> ExceptionContext<'a> {
+    /// A report without a task.
+    pub fn new(kind: ExceptionKind, message: &'a str) -> Self {
+        Self { kind, message, task: None, location: None, payload: None }
+    }
+
+    /// The same with the payload of a panic.
+    #[must_use]
+    pub fn with_payload(mut self, payload: &'a (dyn Any + Send)) -> Self {
+        self.payload = Some(payload);
+        self
+    }
+
+    /// The same with the task that it is about.
+    #[must_use]
+    pub fn with_task(
+        mut self,
+        id: TaskId,
+        name: &'a str,
+        location: &'static Location<'static>,
+    ) -> Self {
+        self.task = Some((id, name));
+        self.location = Some(location);
+        self
+    }
+
+    /// Where it comes from.
+    pub fn kind(&self) -> ExceptionKind {
+        self.kind
+    }
+
+    /// The message of the panic, or what happened.
+    pub fn message(&self) -> &'a str {
+        self.message
+    }
+
+    /// Id and name of the task.
+    pub fn task(&self) -> Option<(TaskId, &'a str)> {
+        self.task
+    }
+
+    /// Where the task was spawned.
+    pub fn location(&self) -> Option<&'static Location<'static>> {
+        self.location
+    }
+
+    /// The payload of the panic.
+    pub fn payload(&self) -> Option<&'a (dyn Any + Send)> {
+        self.payload
+    }
+
+    /// Tells `runtime`'s handler, or else the current runtime's, or else standard error.
+    pub(crate) fn report(&self, runtime: Option<Arc<dyn RuntimeContext>>) {
+        match runtime.or_else(context::try_current) {
+            Some(runtime) => runtime.report(self),
+            None => eprintln!("{self}"),
+        }
+    }
+}
+
+impl fmt::Display for ExceptionContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            ExceptionKind::NeverRetrieved => "task exception was never retrieved",
+            ExceptionKind::Callback => "exception in callback",
+            ExceptionKind::Drop => "exception in drop",
+            ExceptionKind::Waker => "exception in waker",
+            ExceptionKind::Hook => "exception in hook",
+            ExceptionKind::Runtime => "runtime",
+        })?;
+        if let Some((_, name)) = self.task {
+            write!(f, ": task {name:?}")?;
+        }
+        if let Some(location) = self.location {
+            write!(f, " spawned at {location}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl fmt::Debug for ExceptionContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExceptionContext({self})")
+    }
+}
+
+/// What was asked for needs a runtime, and there is none, or it has been shut down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuntimeGone;
+
+impl fmt::Display for RuntimeGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the runtime is gone; do this before it is shut down, or on another one")
+    }
+}
+
+impl error::Error for RuntimeGone {}
+
+impl From<RuntimeGone> for io::Error {
+    fn from(error: RuntimeGone) -> Self {
+        io::Error::other(error)
+    }
+}

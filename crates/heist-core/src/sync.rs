@@ -1,0 +1,118 @@
+//! The only place of this crate that names atomics, locks, cells, thread-locals and the allocator.
+//!
+//! Under `cfg(loom)` everything comes from loom, so that a model runs the code that ships.
+
+#[cfg(loom)]
+mod stand_in;
+
+#[cfg(not(loom))]
+mod imp {
+    pub(crate) use parking_lot::{Mutex, MutexGuard};
+    pub(crate) use std::alloc::{alloc, dealloc};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+
+    /// Polls of leaf futures that one poll of a task may make.
+    pub(crate) const BUDGET: u8 = 128;
+
+    /// `UnsafeCell` in the form by which loom sees each access.
+    #[derive(Debug)]
+    #[repr(transparent)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline(always)]
+        pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        #[inline(always)]
+        pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+
+    /// How many to make where so many are wanted.
+    pub(crate) const fn capacity(wanted: usize) -> usize {
+        wanted
+    }
+
+    /// Null pointers, in memory that is not touched before it is used.
+    pub(crate) fn null_pointers<T>(count: usize) -> Box<[AtomicPtr<T>]> {
+        // `vec!` takes a null from zeroed pages.
+        let pointers = vec![std::ptr::null_mut::<T>(); count].into_boxed_slice();
+        let pointers = Box::into_raw(pointers) as *mut [AtomicPtr<T>];
+        // SAFETY: an `AtomicPtr` has the size, alignment and bit validity of a pointer.
+        unsafe { Box::from_raw(pointers) }
+    }
+
+    /// Lets go of the processor for a moment, in a wait that lasts a few instructions of another thread.
+    pub(crate) fn spin() {
+        std::thread::yield_now();
+    }
+
+    /// Whether a model asked for the named defect. Never, outside of models.
+    #[inline(always)]
+    pub(crate) const fn mutated(_name: &str) -> bool {
+        false
+    }
+
+    macro_rules! process_wide {
+        ($(#[$meta:meta])* static $name:ident: $type:ty = $init:expr;) => {
+            $(#[$meta])* static $name: $type = $init;
+        };
+    }
+    pub(crate) use process_wide;
+
+    macro_rules! per_thread {
+        ($(#[$meta:meta])* $vis:vis static $name:ident: $type:ty = $init:expr;) => {
+            std::thread_local! { $(#[$meta])* $vis static $name: $type = const { $init }; }
+        };
+    }
+    pub(crate) use per_thread;
+}
+
+#[cfg(loom)]
+mod imp {
+    pub(crate) use super::stand_in::{Mutex, MutexGuard, mutated};
+    pub(crate) use loom::alloc::{alloc, dealloc};
+    pub(crate) use loom::cell::UnsafeCell;
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+    pub(crate) use loom::thread::yield_now as spin;
+
+    pub(crate) fn null_pointers<T>(count: usize) -> Box<[AtomicPtr<T>]> {
+        (0..count).map(|_| AtomicPtr::new(std::ptr::null_mut())).collect()
+    }
+
+    /// A model has few tasks, and loom's atomics are large.
+    pub(crate) fn capacity(wanted: usize) -> usize {
+        wanted.min(4)
+    }
+
+    // Small, so that models reach the path where the budget is over.
+    pub(crate) const BUDGET: u8 = 2;
+
+    macro_rules! process_wide {
+        ($(#[$meta:meta])* static $name:ident: $type:ty = $init:expr;) => {
+            loom::lazy_static! { $(#[$meta])* static ref $name: $type = $init; }
+        };
+    }
+    pub(crate) use process_wide;
+
+    macro_rules! per_thread {
+        ($(#[$meta:meta])* $vis:vis static $name:ident: $type:ty = $init:expr;) => {
+            loom::thread_local! { $(#[$meta])* $vis static $name: $type = $init; }
+        };
+    }
+    pub(crate) use per_thread;
+}
+
+pub(crate) use imp::*;
+pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+pub(crate) use std::sync::{Arc, Weak};
+
+#[cfg(loom)]
+pub use stand_in::set_mutation;

@@ -1,0 +1,44 @@
+//! The side node of a task: what few tasks need, behind one small lock that no user code runs under.
+
+use super::task_ref::TaskRef;
+use crate::cancel::Catchers;
+use crate::context::RuntimeContext;
+use crate::sync::{Mutex, MutexGuard, Weak};
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::task::Waker;
+
+/// A done-callback, with the types of its task erased. It gets the cell it was added to.
+pub(crate) type Callback = Box<dyn FnOnce(&TaskRef)>;
+
+pub(crate) struct Extras(Mutex<Inner>);
+
+#[derive(Default)]
+pub(crate) struct Inner {
+    pub(crate) name: Option<String>,
+    pub(crate) callbacks: VecDeque<(u64, Callback)>,
+    /// Cancel requests that nobody took back.
+    pub(crate) requests: usize,
+    pub(crate) reason: Option<Cow<'static, str>>,
+    pub(crate) catchers: Catchers,
+    /// Of a promise: who waits for the cancellation of the other side.
+    pub(crate) cancel_waker: Option<Waker>,
+    /// Of a promise: the runtime on which its callbacks run.
+    pub(crate) bound: Option<Weak<dyn RuntimeContext>>,
+}
+
+// SAFETY: callbacks of tasks that are `Send` are `Send` (the public methods say so), and those of local tasks are run and dropped on
+// the task's thread; everything else is `Send` by itself. The lock guards them all.
+unsafe impl Send for Extras {}
+// SAFETY: see `Send`.
+unsafe impl Sync for Extras {}
+
+impl Extras {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Inner::default()))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock()
+    }
+}

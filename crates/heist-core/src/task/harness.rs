@@ -1,0 +1,375 @@
+//! One poll of a task, and its end. All panics of user code stop here.
+
+use super::cell::{Cell, Header, Kind, Stage, Vtable, schedule, settle, with_scheduler};
+use super::runnable::{Ran, Runnable};
+use super::state::{Action, Snapshot, TaskState};
+use super::waker;
+use crate::budget;
+use crate::callback;
+use crate::context::{self, FRAME};
+use crate::error::{ExceptionContext, ExceptionKind, Panic, TaskError, caught, drop_quietly};
+use crate::registry::LocalShard;
+use crate::schedule::{Schedule, Why, local_of};
+use crate::sync::Arc;
+use std::any::Any;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::task::{Context, Poll};
+
+/// The kinds of cells that have a body, as types.
+pub(crate) trait BodyKind {
+    const KIND: Kind;
+}
+
+/// See [`Kind::Task`].
+pub(crate) struct Anywhere;
+/// See [`Kind::Local`].
+pub(crate) struct OneThread;
+/// See [`Kind::Blocking`].
+pub(crate) struct Blocking;
+
+impl BodyKind for Anywhere {
+    const KIND: Kind = Kind::Task;
+}
+impl BodyKind for OneThread {
+    const KIND: Kind = Kind::Local;
+}
+impl BodyKind for Blocking {
+    const KIND: Kind = Kind::Blocking;
+}
+
+/// The functions for a cell with body `B` on a scheduler `S`.
+pub(crate) struct Harness<K, B, S>(PhantomData<(K, B, S)>);
+
+impl<K: BodyKind, B: Future, S: Schedule> Harness<K, B, S> {
+    pub(crate) const VTABLE: &'static Vtable = &Vtable {
+        kind: K::KIND,
+        run: Self::run,
+        schedule: schedule::<S>,
+        discard: Self::discard,
+        output: Cell::<B, B::Output>::output,
+        drop_output: Cell::<B, B::Output>::drop_output,
+        free: Cell::<B, B::Output>::free,
+    };
+
+    /// For the vtable: polls once.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the runnable of a live cell of these types.
+    unsafe fn run(header: NonNull<Header>) -> Ran {
+        // SAFETY: the runnable keeps the cell and, with it, the scheduler.
+        unsafe {
+            with_scheduler::<S, _>(header, |scheduler| {
+                let run = Run::<K, B, S> { header, scheduler, types: PhantomData };
+                run.poll_once()
+            })
+        }
+    }
+
+    /// For the vtable: ends a task whose runnable is thrown away.
+    ///
+    /// # Safety
+    ///
+    /// As for `run`.
+    unsafe fn discard(header: NonNull<Header>) {
+        if K::KIND == Kind::Local {
+            // SAFETY: the runnable keeps the cell.
+            let scheduler = unsafe { with_scheduler::<S, _>(header, |s| s.is_ok()) };
+            if !scheduler {
+                // Its body must not be touched here. The task stays queued for ever, which is what a lost queue means.
+                return;
+            }
+        }
+        // SAFETY: the runnable keeps the cell.
+        let action = unsafe { header.as_ref() }.state.request(true, K::KIND == Kind::Blocking);
+        debug_assert_ne!(action, Action::Enqueue, "the runnable exists");
+        // SAFETY: handed on; the request makes `start` drop the body.
+        let _ = unsafe { Self::run(header) };
+    }
+}
+
+/// One run of a task.
+struct Run<'a, K, B, S: Schedule> {
+    header: NonNull<Header>,
+    scheduler: Result<(&'a S, &'a S::Local), &'a Arc<S>>,
+    types: PhantomData<(K, B)>,
+}
+
+impl<K: BodyKind, B: Future, S: Schedule> Run<'_, K, B, S> {
+    #[inline]
+    fn header(&self) -> &Header {
+        // SAFETY: whoever runs a task keeps its cell until it gives up `run`.
+        unsafe { self.header.as_ref() }
+    }
+
+    #[inline]
+    fn poll_once(&self) -> Ran {
+        if K::KIND == Kind::Local && self.scheduler.is_err() {
+            wrong_thread();
+        }
+        match self.header().state.start() {
+            Action::Poll => {}
+            _ => return self.cancelled(),
+        }
+        let poll = Frame::enter(self.header);
+        let polled = caught(|| self.poll_body());
+        let resumed = poll.leave();
+        match polled {
+            Ok(Poll::Pending) if !resumed => match self.header().state.pending() {
+                Action::Idle => Ran::Idle,
+                // SAFETY: `sched` is set and `run` was given up: the right is this thread's.
+                Action::Requeue => Ran::Yielded(unsafe { Runnable::from_header(self.header) }),
+                _ => self.cancelled(),
+            },
+            Ok(Poll::Ready(output)) if !resumed => self.ready(output),
+            Ok(polled) => {
+                // A request was passed on to the task itself: nothing that this poll gave counts.
+                self.guarded(ExceptionKind::Drop, || drop(polled));
+                self.cancelled()
+            }
+            Err(payload) => {
+                self.drop_body();
+                self.panicked(payload)
+            }
+        }
+    }
+
+    #[inline]
+    fn poll_body(&self) -> Poll<B::Output> {
+        // SAFETY: the cell outlives the poll.
+        let waker = unsafe { waker::borrowed(self.header) };
+        let mut cx = Context::from_waker(&waker);
+        // SAFETY: a cell of these types.
+        let stage = unsafe { Cell::<B, B::Output>::stage(self.header) };
+        stage.with_mut(|stage| {
+            // SAFETY: CELL-1, CELL-2: this thread owns `run`, and the body has not been dropped.
+            let body = unsafe { &mut (*stage).body };
+            // SAFETY: the body stays where it is until it is dropped in place.
+            unsafe { Pin::new_unchecked(&mut **body) }.poll(&mut cx)
+        })
+    }
+
+    /// Drops the body in place. Returns the payload if that panicked.
+    #[inline]
+    fn drop_body_caught(&self) -> Result<(), Box<dyn Any + Send>> {
+        // SAFETY: a cell of these types.
+        let stage = unsafe { Cell::<B, B::Output>::stage(self.header) };
+        if !std::mem::needs_drop::<B>() {
+            return Ok(());
+        }
+        caught(|| {
+            stage.with_mut(|stage| {
+                // SAFETY: CELL-1, CELL-2: this thread owns `run`, and drops the body once.
+                let body = unsafe { &mut (*stage).body };
+                // SAFETY: as above.
+                unsafe { ManuallyDrop::drop(body) };
+            });
+        })
+    }
+
+    #[cold]
+    fn drop_body(&self) {
+        let _task = Frame::enter(self.header);
+        if let Err(payload) = self.drop_body_caught() {
+            self.report(ExceptionKind::Drop, &*payload);
+            drop_quietly(payload);
+        }
+    }
+
+    #[inline]
+    fn ready(&self, output: B::Output) -> Ran {
+        match self.drop_body_caught() {
+            Ok(()) => self.end(TaskState::Finished, Ok(output)),
+            Err(payload) => {
+                self.guarded(ExceptionKind::Drop, || drop(output));
+                self.panicked(payload)
+            }
+        }
+    }
+
+    #[cold]
+    fn cancelled(&self) -> Ran {
+        self.drop_body();
+        let header = self.header();
+        let reason = header.extras().and_then(|extras| extras.lock().reason.clone());
+        self.end(TaskState::Cancelled, Err(TaskError::cancelled(header.id, reason)))
+    }
+
+    #[cold]
+    fn panicked(&self, payload: Box<dyn Any + Send>) -> Ran {
+        let header = self.header();
+        let task = (header.id, header.name());
+        let runtime = header.runtime().upgrade().map(|runtime| Arc::downgrade(&runtime));
+        let panic = Panic::new(payload, task, header.location, runtime);
+        self.end(TaskState::Panicked, Err(TaskError::panic(header.id, panic)))
+    }
+
+    /// The task is over: its body is gone, `result` is what it leaves.
+    #[inline]
+    fn end(&self, outcome: TaskState, result: Result<B::Output, TaskError>) -> Ran {
+        let header = self.header();
+        // Whoever ends a task takes it out of the registry first (REG-1).
+        match &self.scheduler {
+            Ok((scheduler, local)) => {
+                let shard: &LocalShard = S::local_shard(local);
+                scheduler.registry().remove(header.shard, header.slot, Some(shard));
+            }
+            Err(scheduler) => scheduler.registry().remove(header.shard, header.slot, None),
+        }
+        let action = if header.state.load().has(Snapshot::JOIN | Snapshot::CALLBACKS) {
+            // SAFETY: a cell of these types.
+            let stage = unsafe { Cell::<B, B::Output>::stage(self.header) };
+            stage.with_mut(|stage| {
+                // SAFETY: CELL-1: the body is gone; this thread still owns `run`.
+                unsafe { stage.write(Stage { output: ManuallyDrop::new(result) }) };
+            });
+            header.state.finish(outcome)
+        } else {
+            self.guarded(ExceptionKind::Drop, || drop(result));
+            header.state.finish_bare(outcome)
+        };
+        match action {
+            Action::Nothing => {}
+            // SAFETY: `alive`, which was this thread's, is given up.
+            Action::Free => unsafe { settle(self.header, Action::Free) },
+            // SAFETY: this thread has `alive`, and what the action owes.
+            action => unsafe { callback::after_end(self.header, action) },
+        }
+        Ran::Over
+    }
+
+    /// Runs user code that must not take the worker down.
+    #[inline]
+    fn guarded(&self, kind: ExceptionKind, f: impl FnOnce()) {
+        if let Err(payload) = caught(f) {
+            self.report(kind, &*payload);
+            drop_quietly(payload);
+        }
+    }
+
+    #[cold]
+    fn report(&self, kind: ExceptionKind, payload: &(dyn Any + Send)) {
+        report(self.header(), kind, payload);
+    }
+}
+
+/// Tells the exception handler of a task's runtime about a panic.
+#[cold]
+pub(crate) fn report(header: &Header, kind: ExceptionKind, payload: &(dyn Any + Send)) {
+    let name = header.name();
+    let message = crate::error::message(payload);
+    ExceptionContext::new(kind, &message)
+        .with_payload(payload)
+        .with_task(header.id, &name, header.location)
+        .report(header.runtime().upgrade());
+}
+
+#[cold]
+fn wrong_thread() -> ! {
+    panic!("a task that is not Send was about to run on another thread; it is leaked instead");
+}
+
+/// Makes a task the current one of this thread, for one poll.
+///
+/// A poll that begins inside of no other one finds everything but `task` and `budget` at rest, and leaves it so.
+struct Frame {
+    entered: usize,
+    outer: Option<Outer>,
+}
+
+/// What belongs to the poll that this one is nested in.
+struct Outer {
+    task: *const (),
+    catcher: u32,
+    resumed: Option<u32>,
+    budget: u8,
+}
+
+impl Frame {
+    #[inline]
+    fn enter(header: NonNull<Header>) -> Self {
+        FRAME.with(|frame| {
+            let before = frame.task.replace(header.as_ptr().cast_const().cast());
+            let outer = if before.is_null() { None } else { Some(Outer::put_aside(before)) };
+            frame.budget.set(budget::FULL);
+            Self { entered: frame.entered.get(), outer }
+        })
+    }
+
+    /// Ends the poll, and tells whether a `resume` in it ends the task.
+    #[inline]
+    fn leave(self) -> bool {
+        FRAME.with(|frame| frame.resumed.get().is_some()) && Self::resumed()
+    }
+
+    #[cold]
+    fn resumed() -> bool {
+        FRAME.with(|frame| frame.resumed.take()) == Some(0)
+    }
+}
+
+impl Drop for Frame {
+    #[inline]
+    fn drop(&mut self) {
+        let entered = FRAME.with(|frame| {
+            frame.task.set(std::ptr::null());
+            frame.entered.get()
+        });
+        if entered != self.entered {
+            context::truncate(self.entered);
+        }
+        if let Some(outer) = &self.outer {
+            outer.restore();
+        }
+    }
+}
+
+impl Outer {
+    #[cold]
+    fn put_aside(task: *const ()) -> Self {
+        FRAME.with(|frame| Self {
+            task,
+            catcher: frame.catcher.replace(0),
+            resumed: frame.resumed.take(),
+            budget: frame.budget.get(),
+        })
+    }
+
+    #[cold]
+    fn restore(&self) {
+        FRAME.with(|frame| {
+            frame.task.set(self.task);
+            frame.catcher.set(self.catcher);
+            frame.resumed.set(self.resumed);
+            frame.budget.set(self.budget);
+        });
+    }
+}
+
+/// For `discard` and `schedule` of cells that have no body and are never queued.
+pub(crate) mod bodyless {
+    use super::*;
+
+    pub(crate) struct Promised<T>(PhantomData<T>);
+
+    impl<T> Promised<T> {
+        pub(crate) const VTABLE: &'static Vtable = &Vtable {
+            kind: Kind::Promise,
+            run: |_| Ran::Over,
+            schedule: |_, _: Why| {},
+            discard: |_| {},
+            output: Cell::<(), T>::output,
+            drop_output: Cell::<(), T>::drop_output,
+            free: Cell::<(), T>::free,
+        };
+    }
+}
+
+/// Whether this thread is in a frame of `scheduler`.
+pub(crate) fn is_local<S: Schedule>(scheduler: &Arc<S>) -> bool {
+    local_of(Arc::as_ptr(scheduler)).is_some()
+}

@@ -1,0 +1,281 @@
+//! The poller, the table of sources, and one turn.
+//!
+//! A source is registered once, for both directions and in edge mode where the system has one; the kernel is given a
+//! *key*, never a pointer: the index of the source in the table, and the generation of that registration. An event
+//! whose generation is not the one in the table is late (its source was dropped, maybe its place and its fd are in use
+//! again) and is ignored.
+//!
+//! The table is locked to register, to deregister, and once per turn that brought events. Operations on sources do not
+//! see it: they look at the word of their own source.
+//!
+//! # Sleeping
+//!
+//! ```text
+//!            begin_sleep                 unpark
+//!   EMPTY ────────────────► SLEEPING ─────────────► NOTIFIED      unpark of SLEEPING: one write to the poller
+//!     │ ▲                    │    end_sleep           │           unpark of EMPTY:    no write
+//!     │ └────────────────────┘                        │           unpark of NOTIFIED: nothing
+//!     │ unpark                                        │
+//!     └──────────► NOTIFIED ──begin_sleep, end_sleep──┴─► EMPTY
+//! ```
+//!
+//! Tag `reactor-park`: each step is an AcqRel exchange of one word, so that what was written before an `unpark` is seen
+//! after the `begin_sleep` or `end_sleep` that takes the notification. A write that arrives after its notification was
+//! taken makes a later sleep return early, once.
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[path = "reactor/epoll.rs"]
+mod selector;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[path = "reactor/portable.rs"]
+#[expect(unsafe_code, reason = "registering with `polling` is unsafe: the source has to be deleted before it goes")]
+mod selector;
+
+use crate::readiness::{Interest, Ready};
+use crate::source::Source;
+use crate::sync::{AcqRel, Acquire, Arc, AtomicU32, Mutex};
+use crate::sys::AsSource;
+use crate::wake::WakeList;
+use heist_core::error::RuntimeGone;
+use selector::{Buffer, Selector};
+use slab::Slab;
+use std::io;
+
+/// Until when a turn may sleep, in the driver's ns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    pub(crate) at: u64,
+    pub(crate) now: u64,
+}
+
+/// How a turn waits in the poller.
+#[derive(Clone, Copy, Debug)]
+enum Timeout {
+    Zero,
+    Until(Option<Deadline>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Reactor {
+    selector: Selector,
+    table: Mutex<Table>,
+    park: AtomicU32,
+    /// Used by the one thread that makes a turn.
+    turn: Mutex<Turn>,
+}
+
+#[derive(Debug)]
+struct Table {
+    sources: Slab<Registered>,
+    generation: usize,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Registered {
+    generation: usize,
+    source: Arc<Source>,
+}
+
+/// Memory that is kept from turn to turn.
+#[derive(Debug)]
+struct Turn {
+    buffer: Buffer,
+    wakers: WakeList,
+}
+
+const EMPTY: u32 = 0;
+const SLEEPING: u32 = 1;
+const NOTIFIED: u32 = 2;
+
+/// Whether a read that got less than it asked for has emptied the source: see [`selector`].
+pub(crate) const SHORT_READ_DRAINS: bool = selector::SHORT_READ_DRAINS;
+
+impl Reactor {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            selector: Selector::new()?,
+            table: Mutex::new(Table { sources: Slab::new(), generation: 0, closed: false }),
+            park: AtomicU32::new(EMPTY),
+            turn: Mutex::new(Turn { buffer: Buffer::new(), wakers: WakeList::new() }),
+        })
+    }
+
+    /// Registers `io`, which stays registered until [`deregister`](Self::deregister).
+    pub(crate) fn register(&self, io: &impl AsSource, source: &Arc<Source>) -> io::Result<Key> {
+        let key = self.table.lock().insert(source)?;
+        match self.selector.register(io, key) {
+            Ok(()) => Ok(key),
+            Err(error) => {
+                let removed = self.table.lock().sources.try_remove(key.index());
+                drop(removed);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes `io` out of the poller and the table. That it is closed already does not matter.
+    pub(crate) fn deregister(&self, io: &impl AsSource, key: Key) {
+        let removed = self.table.lock().sources.try_remove(key.index());
+        // Its wakers are dropped without the lock.
+        drop(removed);
+        self.selector.deregister(io);
+    }
+
+    /// Whether a wait has to re-arm its source.
+    pub(crate) fn is_oneshot(&self) -> bool {
+        self.selector.is_oneshot()
+    }
+
+    /// Asks for the next event of these directions.
+    pub(crate) fn rearm(&self, io: &impl AsSource, key: Key, interests: &[Interest]) -> io::Result<()> {
+        self.selector.rearm(io, key, interests)
+    }
+
+    /// Takes what is ready. Returns the number of wakers woken.
+    pub(crate) fn poll(&self) -> usize {
+        self.turn(Timeout::Zero, || {})
+    }
+
+    /// Sleeps, after [`begin_sleep`](Self::begin_sleep), then takes what is ready. Calls `awake` in between.
+    pub(crate) fn wait(&self, until: Option<Deadline>, awake: impl FnOnce()) -> usize {
+        self.turn(Timeout::Until(until), || {
+            awake();
+            // ORDERING(reactor-park): takes the notification, if there is one, and what came before it.
+            self.park.swap(EMPTY, AcqRel);
+        })
+    }
+
+    fn turn(&self, timeout: Timeout, awake: impl FnOnce()) -> usize {
+        let mut turn = self.turn.lock();
+        let waited = self.selector.wait(&mut turn.buffer, timeout);
+        awake();
+        // The only errors are those of a poller that is not one any more; the timers go on.
+        if waited.is_err() || turn.buffer.is_empty() {
+            return 0;
+        }
+        let mut wakers = std::mem::take(&mut turn.wakers);
+        self.table.lock().dispatch(&turn.buffer, &mut wakers);
+        drop(turn);
+        let woken = wakers.wake_all();
+        self.turn.lock().wakers = wakers;
+        woken
+    }
+
+    /// Announces a sleep. `false` if a notification came first; it is taken.
+    pub(crate) fn begin_sleep(&self) -> bool {
+        // ORDERING(reactor-park): Release lets `unpark` find a sleeper that is ready for it, Acquire takes what came
+        // before the notification.
+        match self.park.compare_exchange(EMPTY, SLEEPING, AcqRel, Acquire) {
+            Ok(_) => true,
+            Err(_) => {
+                self.park.swap(EMPTY, AcqRel);
+                false
+            }
+        }
+    }
+
+    /// Makes the sleeper return, or else the next one not sleep.
+    pub(crate) fn unpark(&self) {
+        // ORDERING(reactor-park): Release hands over what this thread did, Acquire pairs with `begin_sleep`.
+        if self.park.swap(NOTIFIED, AcqRel) == SLEEPING {
+            self.selector.wake();
+        }
+    }
+
+    /// Lets every wait fail, now and later.
+    pub(crate) fn shut_down(&self) {
+        let mut wakers = WakeList::new();
+        {
+            let mut table = self.table.lock();
+            table.closed = true;
+            for (_, registered) in &table.sources {
+                registered.source.on_event(Ready::GONE, true, &mut wakers);
+            }
+        }
+        wakers.wake_all();
+    }
+}
+
+impl Table {
+    fn insert(&mut self, source: &Arc<Source>) -> io::Result<Key> {
+        if self.closed {
+            return Err(RuntimeGone.into());
+        }
+        let index = self.sources.vacant_key();
+        if index >= Key::MAX_INDEX {
+            return Err(io::Error::other("too many sources in one reactor"));
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let key = Key::new(index, self.generation);
+        self.sources.insert(Registered { generation: key.generation(), source: Arc::clone(source) });
+        Ok(key)
+    }
+
+    fn dispatch(&self, buffer: &Buffer, wakers: &mut WakeList) {
+        for (key, ready, everyone) in buffer.events() {
+            if let Some(registered) = self.sources.get(key.index()) {
+                if registered.generation == key.generation() {
+                    registered.source.on_event(ready, everyone, wakers);
+                }
+            }
+        }
+    }
+}
+
+/// What the kernel knows of a source: index and generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key(pub(crate) usize);
+
+impl Key {
+    /// A third of the bits, or half of them, for the generation: 32 of 64, 12 of 32.
+    const INDEX_BITS: u32 = if usize::BITS == 64 { 32 } else { 20 };
+    /// Indices from here on are not handed out; with every bit set they are keys that no source has.
+    const MAX_INDEX: usize = (1 << Self::INDEX_BITS) - 16;
+
+    fn new(index: usize, generation: usize) -> Self {
+        Self((generation << Self::INDEX_BITS) | index)
+    }
+
+    fn index(self) -> usize {
+        self.0 & ((1 << Self::INDEX_BITS) - 1)
+    }
+
+    fn generation(self) -> usize {
+        self.0 >> Self::INDEX_BITS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_keep_index_and_generation() {
+        for index in [0, 1, 77, Key::MAX_INDEX - 1] {
+            for generation in [0, 1, 12, (1 << (usize::BITS - Key::INDEX_BITS)) - 1] {
+                let key = Key::new(index, generation);
+                assert_eq!((key.index(), key.generation()), (index, generation));
+                assert_ne!(key.0, usize::MAX, "that one is `polling`'s own");
+            }
+        }
+    }
+
+    #[test]
+    fn the_generation_comes_round_instead_of_reaching_into_the_index() {
+        let key = Key::new(5, 1 << (usize::BITS - Key::INDEX_BITS));
+        assert_eq!((key.index(), key.generation()), (5, 0));
+    }
+
+    #[test]
+    fn a_notification_before_the_sleep_prevents_it_once() {
+        let reactor = Reactor::new().unwrap();
+        reactor.unpark();
+        reactor.unpark();
+        assert!(!reactor.begin_sleep());
+        assert!(reactor.begin_sleep());
+        reactor.unpark();
+        assert_eq!(reactor.wait(None, || {}), 0);
+        assert!(reactor.begin_sleep());
+    }
+}

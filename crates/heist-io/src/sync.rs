@@ -1,0 +1,54 @@
+//! The only place of this crate that names atomics, locks and cells.
+//!
+//! Under `cfg(loom)` everything comes from loom, so that a model runs the code that ships. `Arc` stays the standard
+//! one: what is counted here is handed to core, whose contracts speak of `std::sync::Arc`.
+
+#[cfg(loom)]
+mod stand_in;
+
+#[cfg(not(loom))]
+mod imp {
+    pub(crate) use parking_lot::Mutex;
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
+
+    /// `UnsafeCell` in the form by which loom sees each access.
+    #[derive(Debug)]
+    #[repr(transparent)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline(always)]
+        pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        #[inline(always)]
+        pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+
+    /// Whether a model asked for the named defect. Never, outside of models.
+    #[inline(always)]
+    pub(crate) const fn mutated(_name: &str) -> bool {
+        false
+    }
+}
+
+#[cfg(loom)]
+mod imp {
+    pub(crate) use super::stand_in::{Mutex, mutated};
+    pub(crate) use loom::cell::UnsafeCell;
+    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
+}
+
+pub(crate) use imp::*;
+pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+
+#[cfg(loom)]
+pub use stand_in::set_mutation;

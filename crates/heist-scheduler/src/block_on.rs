@@ -1,0 +1,119 @@
+//! Waiting for a future on a thread that blocks meanwhile.
+//!
+//! On a foreign thread that is all there is to it. Inside of a task the thread is a worker, of this runtime or another
+//! one, and its runtime must not miss it: the worker moves its LIFO slot to the queue, where the others take it, says that
+//! it is blocked, and sees to it that somebody looks at the queues and at the driver. It then parks until the root is
+//! woken. What the root spawns and wakes goes the way of foreign threads; no other task is polled in that frame.
+//!
+//! ```text
+//!  worker 0: task ─► block_on ─ announce ─ park ················· root is woken ─ back ─► task goes on
+//!                                  │ owed                                            │ one too many
+//!  spare:                          └─► takes a free slot, steals, polls, sleeps ····  └─► the next one that would
+//!                                                                                         park retires
+//! ```
+
+use std::any::Any;
+use std::future::Future;
+use std::time::Duration;
+
+use heist_core::context::{self, RuntimeContext};
+use heist_core::schedule::{Schedule, leave_frame, with_local};
+use heist_core::task::{self, Meta, Root, TaskError};
+
+use crate::queue::Local;
+use crate::shared::Shared;
+use crate::sync::Arc;
+
+/// Runs `future` as a root of `shared`'s runtime, on this thread.
+pub(crate) fn block_on<F: Future>(
+    shared: &Arc<Shared>,
+    future: F,
+    meta: Meta,
+) -> Result<F::Output, TaskError> {
+    let blocked = Blocked::announce(shared);
+    let parker = shared.platform.parker();
+    let run = || {
+        let _entered = context::enter(shared.context());
+        task::block_on(shared, future, meta, Arc::clone(&parker), |root| {
+            blocked.wait(root, shared, &*parker);
+        })
+    };
+    let result = if blocked.is_worker() {
+        leave_frame(run)
+    } else {
+        run()
+    };
+    drop(blocked);
+    shared.check_empty();
+    result
+}
+
+/// A worker, perhaps, that is about to block. Says that it is back when dropped.
+pub(crate) struct Blocked(Option<Arc<Shared>>);
+
+impl Blocked {
+    /// If this thread is a worker, of `shared` or of the runtime that is current, somebody shall serve in its place.
+    fn announce(shared: &Arc<Shared>) -> Self {
+        if with_local(&**shared, |local| announce(shared, local)).is_some() {
+            return Self(Some(Arc::clone(shared)));
+        }
+        Self::announce_current()
+    }
+
+    /// The same for a thread that blocks for another reason.
+    pub(crate) fn announce_current() -> Self {
+        let current = context::try_current().map(RuntimeContext::as_any);
+        let current = current
+            .and_then(|current: Arc<dyn Any + Send + Sync>| current.downcast::<Shared>().ok());
+        Self(
+            current
+                .filter(|shared| with_local(&**shared, |local| announce(shared, local)).is_some()),
+        )
+    }
+
+    pub(crate) fn is_worker(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Parks until the root is woken, or spuriously.
+    fn wait(&self, root: &Root, shared: &Shared, parker: &dyn heist_core::platform::Parker) {
+        let Some(own) = &self.0 else {
+            return parker.park(None);
+        };
+        if root.is_woken() || !own.sleep.is_short() {
+            return parker.park(None);
+        }
+        // No thread could be started in the place of this one. Perhaps one can be, later.
+        parker.park(Some(shared.platform.now() + RETRY));
+        own.call_somebody();
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.sleep.unblock();
+        }
+    }
+}
+
+fn announce(shared: &Shared, local: &Local) {
+    local.hand_over(&shared.injector);
+    shared.sleep.block();
+    if !shared.role.is_held() {
+        // Nobody is in the driver, and this worker will not be.
+        shared.call_somebody();
+    } else if !local.is_bare() {
+        shared.notify();
+    }
+}
+
+impl Shared {
+    /// Wakes somebody, or starts somebody who is owed, even if others search.
+    fn call_somebody(&self) {
+        self.wake(self.sleep.take_sleeper(true));
+    }
+}
+
+/// Between two attempts to start a thread in the place of a blocked worker.
+const RETRY: Duration = Duration::from_millis(50);

@@ -1,0 +1,273 @@
+//! Threads for closures that block.
+//!
+//! One queue, one mutex, and all counts inside it: variants that spread them over several locks have lost wake-ups
+//! elsewhere (tokio 8056). A thread is woken, or started, only when none is on its way already; whoever takes a job and
+//! leaves more behind calls the next one *before* it runs the job. So a burst of short jobs is drained by the few threads
+//! that are awake, and a job that blocks never keeps the others waiting.
+//!
+//! # Invariants
+//! * INV-1: while the queue is not empty and the runtime is not stopping, a thread is on its way, or all that there may
+//!   be are awake.
+//! * INV-2: `idle` counts the threads that wait and have not been called; `called` those that have been and have not
+//!   taken the lock again. A thread that times out with a call outstanding takes the call.
+//! * INV-3: no user code runs under the lock: jobs are run and dropped after it was given back.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use heist_core::context::{self, RuntimeContext};
+use heist_core::error::{ExceptionContext, ExceptionKind};
+use heist_core::schedule::Schedule;
+use heist_core::task::{Ran, Runnable, TaskRef};
+
+use crate::config::Config;
+use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Relaxed};
+use crate::threads::{Threads, drop_quietly};
+
+/// What a pool asks of the scheduler that it belongs to.
+pub(crate) trait Host: Schedule + RuntimeContext {
+    fn pool(&self) -> &Pool;
+    fn threads(&self) -> &Arc<Threads>;
+    fn config(&self) -> &Config;
+    /// A task has ended that no worker ran.
+    fn task_ended(&self);
+}
+
+/// The pool of one runtime.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    state: Mutex<State>,
+    work: Condvar,
+    most: usize,
+    /// There are jobs and not a single thread, because none could be started.
+    starved: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Runnable>,
+    /// Threads that live or are being started.
+    threads: usize,
+    /// Threads that wait.
+    idle: usize,
+    /// Threads that are on their way: woken or started, and not yet here.
+    coming: usize,
+    /// Of these, the ones that were woken.
+    called: usize,
+    started: u64,
+    running: Vec<(u64, TaskRef)>,
+    closed: bool,
+}
+
+/// What whoever changed the state owes after the lock was given back.
+#[must_use = "a job waits for the thread that is to be called"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Nobody,
+    Wake,
+    Start(u64),
+}
+
+impl Pool {
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            state: Mutex::new(State::default()),
+            work: Condvar::new(),
+            most,
+            starved: AtomicBool::new(false),
+        }
+    }
+
+    /// Queues a job. On a pool that is closed it is dropped, which ends its task.
+    pub(crate) fn submit<H: Host>(&self, host: &Arc<H>, job: Runnable) {
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            drop_quietly(job);
+            host.task_ended();
+            return;
+        }
+        state.queue.push_back(job);
+        let call = state.call(self.most);
+        drop(state);
+        self.perform(host, call);
+    }
+
+    /// Tries again to start a thread for jobs that have none.
+    #[cold]
+    pub(crate) fn retry<H: Host>(&self, host: &Arc<H>) {
+        let mut state = self.state.lock();
+        let call = if state.threads == 0 {
+            state.call(self.most)
+        } else {
+            Call::Nobody
+        };
+        drop(state);
+        self.perform(host, call);
+    }
+
+    /// Whether there are jobs and no thread at all. Somebody should [`retry`](Pool::retry) now and then.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.starved.load(Relaxed) // Nothing is ordered by it: who misses it looks again.
+    }
+
+    fn perform<H: Host>(&self, host: &Arc<H>, call: Call) {
+        match call {
+            Call::Nobody => {}
+            Call::Wake => {
+                self.work.notify_one();
+            }
+            Call::Start(number) => match start(host, number) {
+                Ok(()) => self.starved.store(false, Relaxed),
+                Err(error) => self.not_started(&**host, &error),
+            },
+        }
+    }
+
+    #[cold]
+    fn not_started<H: Host>(&self, host: &H, error: &io::Error) {
+        let mut state = self.state.lock();
+        state.threads -= 1;
+        state.coming -= 1;
+        let starved = state.threads == 0 && !state.queue.is_empty();
+        let first = !self.starved.load(Relaxed);
+        self.starved.store(starved, Relaxed);
+        drop(state);
+        // With a thread left the job is only late. Say it once for each time that there is none.
+        if starved && first {
+            let message =
+                format!("blocking closures wait, for want of a thread to run them: {error}");
+            host.report(&ExceptionContext::new(ExceptionKind::Runtime, &message));
+        }
+    }
+
+    /// The loop of a pool thread.
+    fn serve<H: Host>(&self, host: &Arc<H>, number: u64) {
+        let mut state = self.state.lock();
+        state.coming -= 1;
+        drop(state);
+        while let Some((job, call)) = self.next_job(number) {
+            self.perform(host, call);
+            run(job);
+            let ended = self.state.lock().forget(number);
+            // The last handle drops the job's output, which is the user's: not under the lock.
+            drop_quietly(ended);
+            host.task_ended();
+        }
+    }
+
+    /// Waits for a job. `None`: the thread ends.
+    fn next_job(&self, number: u64) -> Option<(Runnable, Call)> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(job) = state.queue.pop_front() {
+                let call = state.call(self.most);
+                state.running.push((number, job.task_ref()));
+                return Some((job, call));
+            }
+            if state.closed || !self.wait(&mut state) {
+                state.threads -= 1;
+                return None;
+            }
+        }
+    }
+
+    /// Waits for a call. `false`: for too long.
+    fn wait(&self, state: &mut MutexGuard<'_, State>) -> bool {
+        state.idle += 1;
+        while state.called == 0 && !state.closed {
+            let outcome = self.work.wait_for(state, KEEP_ALIVE);
+            if outcome.timed_out() && state.called == 0 && !state.closed {
+                state.idle -= 1;
+                return false;
+            }
+        }
+        if state.called > 0 {
+            // Whoever called has already counted it out of the idle ones.
+            state.called -= 1;
+            state.coming -= 1;
+        } else {
+            state.idle -= 1;
+        }
+        true
+    }
+
+    /// Threads, idle ones, and jobs that wait.
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
+        let state = self.state.lock();
+        (state.threads, state.idle, state.queue.len())
+    }
+
+    /// Jobs that are inside of their closure.
+    pub(crate) fn running(&self) -> Vec<TaskRef> {
+        self.state
+            .lock()
+            .running
+            .iter()
+            .map(|(_, task)| task.clone())
+            .collect()
+    }
+
+    /// Takes no more jobs, drops those that wait, and lets the threads go.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let queue = std::mem::take(&mut state.queue);
+        drop(state);
+        self.work.notify_all();
+        queue.into_iter().for_each(drop_quietly);
+    }
+}
+
+impl State {
+    /// Decides who is to come for the jobs in the queue, and counts it.
+    fn call(&mut self, most: usize) -> Call {
+        if self.queue.is_empty() || self.coming > 0 || self.closed {
+            Call::Nobody
+        } else if self.idle > 0 {
+            self.idle -= 1;
+            self.called += 1;
+            self.coming += 1;
+            Call::Wake
+        } else if self.threads < most {
+            self.threads += 1;
+            self.coming += 1;
+            self.started += 1;
+            Call::Start(self.started - 1)
+        } else {
+            Call::Nobody
+        }
+    }
+
+    fn forget(&mut self, number: u64) -> Option<TaskRef> {
+        let at = self
+            .running
+            .iter()
+            .position(|(other, _)| *other == number)?;
+        Some(self.running.swap_remove(at).1)
+    }
+}
+
+fn start<H: Host>(host: &Arc<H>, number: u64) -> io::Result<()> {
+    let name = format!("{}-blocking-{number}", host.config().thread_name);
+    let body = {
+        let host = Arc::clone(host);
+        move || {
+            let entered = context::enter(host.context());
+            host.pool().serve(&host, number);
+            drop(entered);
+        }
+    };
+    host.threads().start(host.config(), name, body)
+}
+
+fn run(job: Runnable) {
+    if let Ran::Yielded(job) = job.run() {
+        // A closure is over after one poll; only a cancel request that raced with it comes here.
+        drop_quietly(job);
+    }
+}
+
+/// How long a thread waits for a job before it ends.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);

@@ -1,0 +1,268 @@
+//! Callbacks that run soon, in order: `call_soon`.
+//!
+//! Callbacks of one runtime wait in one queue, which a small task drains, one after the other. The task exists while
+//! there is something in the queue. Callbacks of one thread therefore start in the order in which they were given, and
+//! never overlap; those of different threads do not overlap either, which is more than is promised.
+//!
+//! A late done-callback is not one of these: it must run even if the runtime is shut down meanwhile. It is a
+//! [`OnceJob`], a task whose body runs when it is polled or else when it is dropped.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use heist_core::context::{Job, RuntimeContext};
+use heist_core::error::{ExceptionContext, ExceptionKind};
+use heist_core::schedule::Schedule;
+use heist_core::task::{self, Meta};
+
+use crate::sync::{Arc, Mutex, Weak};
+use crate::threads::{drop_quietly, panic_message};
+
+/// What a queue of callbacks asks of the scheduler that it belongs to.
+pub(crate) trait Caller: Schedule + RuntimeContext {
+    fn calls(&self) -> &Calls;
+}
+
+/// The queue of one runtime.
+#[derive(Debug, Default)]
+pub(crate) struct Calls(Mutex<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Call>,
+    /// Whether there is a task that drains it.
+    drained: bool,
+}
+
+/// A callback that waits to be run.
+///
+/// Dropped instead of run, it counts as cancelled.
+#[derive(Debug)]
+pub struct Call(Arc<Place>);
+
+/// A callback as whoever asked for it sees it.
+///
+/// Dropping it changes nothing: the callback runs.
+///
+/// # Counterpart
+///
+/// `asyncio.Handle`.
+#[derive(Clone)]
+#[doc(alias = "Handle")]
+#[doc(alias = "TimerHandle")]
+pub struct CallHandle(Arc<Place>);
+
+#[derive(Debug)]
+struct Place(Mutex<State>);
+
+enum State {
+    Waiting(Job),
+    Started,
+    Cancelled,
+}
+
+impl Place {
+    /// Takes the callback, if it still waits.
+    fn take(&self, next: State) -> Option<Job> {
+        let mut state = self.0.lock();
+        if !matches!(*state, State::Waiting(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut *state, next) {
+            State::Waiting(job) => Some(job),
+            State::Started | State::Cancelled => None,
+        }
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting(_) => "waiting",
+            Self::Started => "started",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+impl fmt::Debug for CallHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<CallHandle {:?}>", *self.0.0.lock())
+    }
+}
+
+impl Call {
+    /// A callback, and the handle by which it can be cancelled.
+    #[must_use]
+    pub fn new(job: impl FnOnce() + Send + 'static) -> (Self, CallHandle) {
+        let place = Arc::new(Place(Mutex::new(State::Waiting(Box::new(job)))));
+        (Self(Arc::clone(&place)), CallHandle(place))
+    }
+
+    /// Runs it, unless it was cancelled. A panic is reported to `context`.
+    pub fn run(self, context: &dyn RuntimeContext) {
+        if let Some(job) = self.0.take(State::Started) {
+            run_reporting(job, context);
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        drop_quietly(self.0.take(State::Cancelled));
+    }
+}
+
+impl CallHandle {
+    /// Prevents the callback from running. `false`: it has started, or was cancelled before.
+    #[doc(alias = "TimerHandle.cancel")]
+    pub fn cancel(&self) -> bool {
+        let job = self.0.take(State::Cancelled);
+        let cancelled = job.is_some();
+        // What the closure captured is the user's, and is dropped with no lock held.
+        drop(job);
+        cancelled
+    }
+
+    /// Whether it was cancelled, or its runtime was shut down before it ran.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(*self.0.0.lock(), State::Cancelled)
+    }
+}
+
+impl Calls {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Queues a callback. On a runtime that is shut down it is dropped, and its handle says cancelled.
+    pub(crate) fn push<S: Caller>(&self, caller: &Arc<S>, call: Call) {
+        if caller.registry().is_closed() {
+            return drop(call);
+        }
+        let mut queue = self.0.lock();
+        queue.waiting.push_back(call);
+        let start = !std::mem::replace(&mut queue.drained, true);
+        drop(queue);
+        if start {
+            Drain::spawn(caller);
+        }
+    }
+}
+
+/// The task that empties the queue.
+struct Drain<S: Caller> {
+    caller: Weak<S>,
+}
+
+impl<S: Caller> Drain<S> {
+    fn spawn(caller: &Arc<S>) {
+        let drain = Self {
+            caller: Arc::downgrade(caller),
+        };
+        // Refused, it is dropped, and empties the queue.
+        task::spawn(caller, drain, Meta::caller().named("call_soon")).detach();
+    }
+}
+
+impl<S: Caller> Future for Drain<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(caller) = self.caller.upgrade() else {
+            return Poll::Ready(());
+        };
+        for _ in 0..CALLS_PER_POLL {
+            let call = {
+                let mut queue = caller.calls().0.lock();
+                let call = queue.waiting.pop_front();
+                queue.drained = call.is_some();
+                call
+            };
+            let Some(call) = call else {
+                return Poll::Ready(());
+            };
+            call.run(&*caller);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S: Caller> Drop for Drain<S> {
+    fn drop(&mut self) {
+        // It ended because the queue was empty, or was cancelled: by the shutdown, or by the user as one of all tasks.
+        let Some(caller) = self.caller.upgrade() else {
+            return;
+        };
+        let mut queue = caller.calls().0.lock();
+        if !queue.drained || queue.waiting.is_empty() {
+            return;
+        }
+        let closed = caller.registry().is_closed();
+        queue.drained = !closed;
+        let dropped = if closed {
+            std::mem::take(&mut queue.waiting)
+        } else {
+            VecDeque::new()
+        };
+        drop(queue);
+        drop(dropped);
+        if !closed {
+            Self::spawn(&caller);
+        }
+    }
+}
+
+/// A task that runs its job once, come what may.
+pub(crate) struct OnceJob<S: Schedule + RuntimeContext> {
+    job: Option<Job>,
+    caller: Arc<S>,
+}
+
+impl<S: Schedule + RuntimeContext> OnceJob<S> {
+    pub(crate) fn spawn(caller: &Arc<S>, job: Job) {
+        let body = Self {
+            job: Some(job),
+            caller: Arc::clone(caller),
+        };
+        task::spawn(caller, body, Meta::caller().named("callback")).detach();
+    }
+
+    fn run(&mut self) {
+        if let Some(job) = self.job.take() {
+            run_reporting(job, &*self.caller);
+        }
+    }
+}
+
+impl<S: Schedule + RuntimeContext> Future for OnceJob<S> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        self.run();
+        Poll::Ready(())
+    }
+}
+
+impl<S: Schedule + RuntimeContext> Drop for OnceJob<S> {
+    fn drop(&mut self) {
+        self.run();
+    }
+}
+
+fn run_reporting(job: Job, context: &dyn RuntimeContext) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
+        let exception = ExceptionContext::new(ExceptionKind::Callback, panic_message(&*payload));
+        context.report(&exception.with_payload(&*payload));
+        drop_quietly(payload);
+    }
+}
+
+/// After so many the other tasks have their turn.
+const CALLS_PER_POLL: usize = 32;

@@ -1,0 +1,48 @@
+//! Work-stealing scheduler of the heist runtime: workers, queues, parking, the pool for blocking closures, shutdown.
+//!
+//! Depend on `heist`, which composes this crate with the others. What is public here is so for the facade, and for
+//! models that reach into a protocol.
+//!
+//! ```text
+//!  scheduler ── start, spawn, block_on, shutdown          local ── the same on one thread
+//!      │                                                    │
+//!   shared ◄── worker ── queue, steal, rng                  │
+//!      │          └───── sleep (README.md), driver role     │
+//!      ├── blocking ◄───────────────────────────────────────┤
+//!      ├── call ◄───────────────────────────────────────────┤
+//!      └── threads, shutdown, metrics, config ◄─────────────┘
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod block_on;
+mod blocking;
+mod call;
+mod config;
+mod local;
+mod metrics;
+mod platform;
+mod queue;
+mod rng;
+mod scheduler;
+mod shared;
+mod shutdown;
+mod sleep;
+mod steal;
+mod sync;
+mod threads;
+mod worker;
+
+pub use call::{Call, CallHandle};
+pub use config::{Config, ConfigError, ExceptionHandler, ThreadHook};
+pub use local::{LocalHandle, LocalScheduler};
+pub use metrics::{Metrics, WorkerMetrics};
+pub use platform::SystemPlatform;
+pub use scheduler::Scheduler;
+pub use shutdown::ShutdownReport;
+#[cfg(loom)]
+#[doc(hidden)]
+pub use sleep::models;
+#[cfg(loom)]
+#[doc(hidden)]
+pub use sync::set_mutation;

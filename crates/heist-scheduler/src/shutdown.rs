@@ -1,0 +1,210 @@
+//! How a runtime ends.
+//!
+//! 1. Nothing is accepted any more: the registry is closed.
+//! 2. All that is left is asked to cancel: tasks, roots, blocking closures that have not started.
+//! 3. It runs until it has ended, clean-up included, or the grace is over. A worker that runs out of work, a pool thread
+//!    and a root that ends look whether the registry is empty, and signal the gate on which shutdown waits.
+//! 4. What is left then is aborted. Workers empty all queues, which ends it, and their threads end.
+//! 5. The driver is shut down, which wakes whatever still waits in it.
+//! 6. Threads that are done are joined. Those that are not are stuck in user code: they are named in the report and
+//!    left behind. When the poll returns, its thread ends its task, empties the queues once more and goes.
+
+use std::time::{Duration, Instant};
+
+use heist_core::registry::Registry;
+use heist_core::schedule::with_local;
+use heist_core::task::{self, TaskRef};
+
+use crate::blocking::Pool;
+use crate::shared::{CLOSING, STOPPING, Shared, guarded};
+use crate::sync::{Arc, full_fence, thread};
+use crate::threads::Threads;
+
+/// What a shutdown left behind.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Tasks and roots that have not ended.
+    pub tasks: Vec<TaskRef>,
+    /// Blocking closures that have not returned.
+    pub blocking: Vec<TaskRef>,
+    /// Threads that are still inside of one of them.
+    pub threads: Vec<String>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl ShutdownReport {
+    /// `left`: what outlived the grace; most of it has been dropped by now.
+    pub(crate) fn new(
+        registry: &Registry,
+        pool: &Pool,
+        threads: &Threads,
+        left: Vec<TaskRef>,
+        elapsed: impl FnOnce() -> Duration,
+    ) -> Self {
+        let mut blocking = pool.running();
+        blocking.retain(|task| !task.is_finished());
+        let mut tasks = left;
+        registry.for_each(|task| {
+            if !tasks.contains(&task) && !task.is_finished() {
+                tasks.push(task);
+            }
+        });
+        tasks.retain(|task| !blocking.contains(task));
+        Self {
+            tasks,
+            blocking,
+            threads: threads.names(),
+            elapsed: elapsed(),
+        }
+    }
+
+    /// Whether nothing was left.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.tasks.is_empty() && self.blocking.is_empty() && self.threads.is_empty()
+    }
+}
+
+/// Ends the runtime. Called again, it waits for the first call to be over, for at most `grace`.
+pub(crate) fn shutdown(shared: &Arc<Shared>, grace: Duration) -> ShutdownReport {
+    let begun = shared.platform.now();
+    let deadline = begun.checked_add(grace);
+    let first = begin(shared);
+    let mut left = Vec::new();
+    if is_inside(shared) {
+        if first {
+            finish_elsewhere(shared, deadline);
+        }
+    } else if first {
+        left = finish(shared, deadline);
+    } else {
+        shared
+            .threads
+            .gate
+            .wait(&*shared.platform, deadline, || shared.is_finished());
+    }
+    report(shared, begun, left)
+}
+
+/// What a runtime with nothing in it needs to end: its threads.
+pub(crate) fn undo_start(shared: &Arc<Shared>) {
+    begin(shared);
+    drop(finish(shared, None));
+}
+
+/// Steps 1 and 2. `false`: somebody has done them.
+fn begin(shared: &Arc<Shared>) -> bool {
+    if !shared.start_shutdown() {
+        return false;
+    }
+    shared.registry.close();
+    shared.enter_phase(CLOSING);
+    shared.registry.for_each(|task| {
+        task.cancel_with(REASON);
+    });
+    true
+}
+
+/// Steps 3 to 6. `None`: there is no end of the grace. Returns what had not ended when it was over.
+fn finish(shared: &Arc<Shared>, deadline: Option<Instant>) -> Vec<TaskRef> {
+    let gate = &shared.threads.gate;
+    gate.wait(&*shared.platform, deadline, || {
+        // ORDERING(empty-dekker): pairs with `check_empty`.
+        full_fence("empty-fence");
+        shared.registry.is_empty()
+    });
+    let left = outlived(&shared.registry);
+    stop(shared);
+    wait_for_threads(shared);
+    // Only where all workers are stuck is there anything left to empty.
+    shared.drop_queued();
+    guarded(&**shared, || shared.driver.shut_down());
+    for slot in &shared.slots {
+        slot.give_seat(None);
+    }
+    shared.threads.join_ended();
+    shared.finish_shutdown();
+    shared.registry.release();
+    left
+}
+
+/// What has taken the request and goes on. (Where it was not delivered, there was no thread to do that: `report` tells.)
+pub(crate) fn outlived(registry: &Registry) -> Vec<TaskRef> {
+    let mut left = registry.tasks();
+    left.retain(|task| !task.is_cancel_pending());
+    left
+}
+
+fn stop(shared: &Arc<Shared>) {
+    shared.registry.for_each(|task| {
+        task.abort();
+    });
+    shared.sleep.close();
+    shared.enter_phase(STOPPING);
+    shared.pool.close();
+}
+
+/// Waits for threads that are not known to be stuck, as long as tasks go on ending.
+fn wait_for_threads(shared: &Shared) {
+    loop {
+        let before = shared.registry.len();
+        let deadline = shared.platform.now() + LAST_ROUND;
+        let ended = shared
+            .threads
+            .gate
+            .wait(&*shared.platform, Some(deadline), || {
+                // A closure that still runs was given the whole grace.
+                shared.threads.running() <= shared.pool.running().len()
+            });
+        if ended || shared.registry.len() >= before {
+            return;
+        }
+    }
+}
+
+/// Shutdown inside of one of the runtime's own tasks waits for nothing.
+fn finish_elsewhere(shared: &Arc<Shared>, deadline: Option<Instant>) {
+    let own = Arc::clone(shared);
+    let name = format!("{}-shutdown", shared.config.thread_name);
+    let started = thread::Builder::new()
+        .name(name)
+        .spawn(move || drop(finish(&own, deadline)));
+    if started.is_err() {
+        // Then without a grace: nobody is there who could wait for its end.
+        stop(shared);
+        shared.finish_shutdown();
+    }
+}
+
+/// Whether the caller is one of those that shutdown would wait for.
+fn is_inside(shared: &Shared) -> bool {
+    if with_local(shared, |_| ()).is_some() || shared.threads.is_one() {
+        return true;
+    }
+    let Some(current) = task::try_current() else {
+        return false;
+    };
+    let mut found = false;
+    shared
+        .registry
+        .for_each(|task| found |= task.id() == current.id());
+    found
+}
+
+fn report(shared: &Shared, begun: Instant, left: Vec<TaskRef>) -> ShutdownReport {
+    ShutdownReport::new(
+        &shared.registry,
+        &shared.pool,
+        &shared.threads,
+        left,
+        || shared.platform.now().saturating_duration_since(begun),
+    )
+}
+
+/// What cancelled tasks are told.
+pub(crate) const REASON: &str = "the runtime is shut down";
+
+/// How long shutdown waits for threads after the grace, each time.
+const LAST_ROUND: Duration = Duration::from_millis(100);

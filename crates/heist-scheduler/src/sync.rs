@@ -1,0 +1,147 @@
+//! The only place of this crate that names atomics, locks, threads and the deque.
+//!
+//! Under `cfg(loom)` everything comes from loom, or from a stand-in that is made of loom's parts and is no stronger
+//! than the real thing, so that a model runs the code that ships. Under Miri only the deque is replaced: crossbeam's
+//! is not clean there.
+
+#[cfg(any(loom, miri))]
+mod deque;
+#[cfg(loom)]
+mod lock;
+
+#[cfg(not(loom))]
+mod imp {
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
+    };
+    pub(crate) use std::thread;
+    pub(crate) use std::thread::ThreadId;
+
+    #[cfg(not(miri))]
+    pub(crate) use crossbeam_deque::{Injector, Steal, Stealer, Worker as Deque};
+
+    #[cfg(miri)]
+    pub(crate) use super::deque::{Deque, Injector, Steal, Stealer};
+
+    /// Polls between two looks at the clock, at most.
+    pub(crate) const LONGEST_INTERVAL: u32 = 127;
+
+    /// Polls from the LIFO slot in a row.
+    pub(crate) const LIFO_STREAK: u32 = 3;
+
+    /// How often a searcher goes over its victims before it gives up.
+    pub(crate) const SEARCH_PASSES: u32 = 4;
+
+    /// Tasks that a deque holds before more of them go to the injector.
+    pub(crate) const LOCAL_CAPACITY: usize = 4096;
+
+    /// Whether a model asked for the named defect. Never, outside of models.
+    #[inline(always)]
+    pub(crate) const fn mutation(_name: &str) -> bool {
+        false
+    }
+
+    /// How many threads can run at once.
+    pub(crate) fn parallelism() -> usize {
+        thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
+
+    /// Tells the processor that this is a wait.
+    pub(crate) fn spin(turns: u32) {
+        for _ in 0..turns {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// The time.
+    pub(crate) fn now() -> std::time::Instant {
+        std::time::Instant::now()
+    }
+
+    /// Something that differs from run to run.
+    pub(crate) fn random_key() -> u64 {
+        use std::hash::BuildHasher as _;
+        std::collections::hash_map::RandomState::new().hash_one(0_u64)
+    }
+
+    /// Sleeps until this thread is unparked, for at most `limit`.
+    pub(crate) fn park(limit: Option<std::time::Duration>) {
+        match limit {
+            None => thread::park(),
+            Some(limit) => thread::park_timeout(limit),
+        }
+    }
+}
+
+#[cfg(loom)]
+mod imp {
+    pub(crate) use super::deque::{Deque, Injector, Steal, Stealer};
+    pub(crate) use super::lock::{Condvar, Mutex, MutexGuard};
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
+    };
+    pub(crate) use loom::thread;
+    pub(crate) use loom::thread::ThreadId;
+
+    // Small, so that models reach the paths behind them.
+    pub(crate) const LONGEST_INTERVAL: u32 = 2;
+    pub(crate) const LIFO_STREAK: u32 = 1;
+    pub(crate) const SEARCH_PASSES: u32 = 1;
+    pub(crate) const LOCAL_CAPACITY: usize = 4;
+
+    // Not loom's: one choice holds for all executions of a model.
+    static MUTATION: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+
+    /// Plants the named defect in every model of this process that runs from now on.
+    pub fn set_mutation(name: &str) {
+        let _ = MUTATION.set(name.to_owned());
+    }
+
+    pub(crate) fn mutation(name: &str) -> bool {
+        MUTATION.get().is_some_and(|planted| planted == name)
+    }
+
+    pub(crate) fn parallelism() -> usize {
+        1
+    }
+
+    pub(crate) fn spin(_turns: u32) {
+        thread::yield_now();
+    }
+
+    // Time stands still in a model, and nothing is random: its executions must be the same each time.
+    pub(crate) fn now() -> std::time::Instant {
+        static NOW: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        *NOW.get_or_init(std::time::Instant::now)
+    }
+
+    pub(crate) fn random_key() -> u64 {
+        0
+    }
+
+    pub(crate) fn park(_limit: Option<std::time::Duration>) {
+        thread::park();
+    }
+}
+
+pub(crate) use imp::*;
+pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+// Not loom's: the contract of core hands runtimes, drivers and parkers over as trait objects in std's `Arc`.
+pub(crate) use std::sync::{Arc, Weak};
+
+#[cfg(loom)]
+pub use imp::set_mutation;
+
+/// A full barrier, unless a model planted the defect `name`.
+///
+/// The two ends of "I write A then read B, you write B then read A" each have one.
+#[inline(always)]
+pub(crate) fn full_fence(name: &str) {
+    if !mutation(name) {
+        // ORDERING(full-fence): one of two fences comes first in the order of all of them, so of two threads that
+        // each write, fence and read what the other one wrote, at least one sees the other's write. Callers name the
+        // pair with a tag of their own.
+        fence(SeqCst);
+    }
+}

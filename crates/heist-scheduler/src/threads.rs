@@ -1,0 +1,289 @@
+//! The threads of one runtime: their names, hooks and ends; and how somebody waits for an end.
+//!
+//! A thread is listed before it starts and struck off after everything else that it does for the runtime, so that
+//! shutdown can say which ones are left. Nothing here is joined unless it has said that it is done.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use heist_core::error::{ExceptionContext, ExceptionKind};
+use heist_core::platform::{Parker, Platform};
+
+use crate::config::{Config, ExceptionHandler};
+use crate::sync::{Arc, Mutex, ThreadId, thread};
+
+/// The list.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    members: Mutex<Members>,
+    /// Signalled whenever a thread has ended, a worker has found the closed runtime empty, and the like.
+    pub(crate) gate: Gate,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    started: u64,
+    list: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    number: u64,
+    name: String,
+    id: Option<ThreadId>,
+    handle: Option<thread::JoinHandle<()>>,
+    ended: bool,
+}
+
+impl Threads {
+    pub(crate) fn new() -> Self {
+        Self {
+            members: Mutex::new(Members::default()),
+            gate: Gate::new(),
+        }
+    }
+
+    /// Starts a thread that runs `body` between the hooks.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        config: &Config,
+        name: String,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        self.join_ended();
+        let number = self.enlist(name.clone());
+        let mut builder = thread::Builder::new().name(name.clone());
+        if let Some(size) = config.thread_stack_size {
+            builder = builder.stack_size(size);
+        }
+        let end = End {
+            threads: Arc::clone(self),
+            number,
+        };
+        let hooks = Hooks::of(config);
+        let started = builder.spawn(move || {
+            let end = end;
+            end.threads.came_up(end.number);
+            hooks.start();
+            // A worker does not unwind; if it ever does, its end is noticed all the same.
+            let ran = catch_unwind(AssertUnwindSafe(body));
+            hooks.stop();
+            drop(hooks);
+            drop(end);
+            if let Err(payload) = ran {
+                std::panic::resume_unwind(payload);
+            }
+        });
+        match started {
+            Ok(handle) => {
+                let mut members = self.members.lock();
+                if let Some(member) = members.list.iter_mut().find(|m| m.number == number) {
+                    member.handle = Some(handle);
+                }
+                Ok(())
+            }
+            Err(error) => Err(io::Error::new(
+                error.kind(),
+                format!("cannot start thread {name:?}: {error}"),
+            )),
+        }
+    }
+
+    fn enlist(&self, name: String) -> u64 {
+        let mut members = self.members.lock();
+        let number = members.started;
+        members.started += 1;
+        members.list.push(Member {
+            number,
+            name,
+            id: None,
+            handle: None,
+            ended: false,
+        });
+        number
+    }
+
+    fn came_up(&self, number: u64) {
+        let mut members = self.members.lock();
+        if let Some(member) = members.list.iter_mut().find(|m| m.number == number) {
+            member.id = Some(thread::current().id());
+        }
+    }
+
+    fn ended(&self, number: u64) {
+        let mut members = self.members.lock();
+        if let Some(at) = members.list.iter().position(|m| m.number == number) {
+            members.list[at].ended = true;
+        }
+        drop(members);
+        self.gate.signal();
+    }
+
+    /// Joins those that have said that they are done.
+    pub(crate) fn join_ended(&self) {
+        let handles: Vec<_> = {
+            let mut members = self.members.lock();
+            let me = thread::current().id();
+            let done = |m: &Member| m.ended && m.id != Some(me);
+            let handles = members
+                .list
+                .iter_mut()
+                .filter(|m| done(m))
+                .filter_map(|m| m.handle.take());
+            let handles = handles.collect();
+            members.list.retain(|m| !done(m));
+            handles
+        };
+        for handle in handles {
+            // A panic of that thread has been reported by the panic hook.
+            let _ = thread::JoinHandle::join(handle);
+        }
+    }
+
+    /// The names of those that are not done.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let members = self.members.lock();
+        let running = members.list.iter().filter(|m| !m.ended);
+        running.map(|m| m.name.clone()).collect()
+    }
+
+    /// How many are not done.
+    pub(crate) fn running(&self) -> usize {
+        self.members.lock().list.iter().filter(|m| !m.ended).count()
+    }
+
+    /// Whether the caller is one of them.
+    pub(crate) fn is_one(&self) -> bool {
+        let me = Some(thread::current().id());
+        self.members.lock().list.iter().any(|m| m.id == me)
+    }
+}
+
+/// Strikes a thread off, even if it unwinds or never came up.
+struct End {
+    threads: Arc<Threads>,
+    number: u64,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.threads.ended(self.number);
+    }
+}
+
+/// What the user wants to run on each thread.
+struct Hooks {
+    on_start: Option<crate::config::ThreadHook>,
+    on_stop: Option<crate::config::ThreadHook>,
+    handler: Option<ExceptionHandler>,
+}
+
+impl Hooks {
+    fn of(config: &Config) -> Self {
+        Self {
+            on_start: config.on_thread_start.clone(),
+            on_stop: config.on_thread_stop.clone(),
+            handler: config.exception_handler.clone(),
+        }
+    }
+
+    fn start(&self) {
+        self.run(self.on_start.as_ref(), "on_thread_start");
+    }
+
+    fn stop(&self) {
+        self.run(self.on_stop.as_ref(), "on_thread_stop");
+    }
+
+    fn run(&self, hook: Option<&crate::config::ThreadHook>, which: &str) {
+        let Some(hook) = hook else { return };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook())) {
+            let message = format!("{which} panicked: {}", panic_message(&*payload));
+            let exception =
+                ExceptionContext::new(ExceptionKind::Hook, &message).with_payload(&*payload);
+            report(self.handler.as_ref(), &exception);
+            drop_quietly(payload);
+        }
+    }
+}
+
+/// Tells the handler, or standard error if there is none. Never unwinds.
+pub(crate) fn report(handler: Option<&ExceptionHandler>, exception: &ExceptionContext<'_>) {
+    let Some(handler) = handler else {
+        eprintln!("heist: {exception}");
+        return;
+    };
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(exception))) {
+        eprintln!("heist: the exception handler panicked while it was told: {exception}");
+        drop_quietly(payload);
+    }
+}
+
+/// Drops something of the user's. A panic of that drop is swallowed, its payload leaked.
+pub(crate) fn drop_quietly<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        // Its drop may panic again, and again.
+        std::mem::forget(payload);
+    }
+}
+
+/// The text of a panic's payload.
+pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+/// Where threads wait for something that is looked up elsewhere.
+///
+/// Whoever changes what is waited for calls [`signal`](Gate::signal) afterwards. Its lock is taken by both sides
+/// after the change and before the look, so that either the waiter sees the change or it is unparked.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    waiting: Mutex<Vec<Arc<dyn Parker>>>,
+}
+
+impl Gate {
+    fn new() -> Self {
+        Self {
+            waiting: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub(crate) fn signal(&self) {
+        let waiting = self.waiting.lock().clone();
+        for parker in waiting {
+            parker.unpark();
+        }
+    }
+
+    /// Waits until `reached`, at most until `deadline`. Returns whether it was reached.
+    pub(crate) fn wait(
+        &self,
+        platform: &dyn Platform,
+        deadline: Option<Instant>,
+        mut reached: impl FnMut() -> bool,
+    ) -> bool {
+        if reached() {
+            return true;
+        }
+        let parker = platform.parker();
+        self.waiting.lock().push(Arc::clone(&parker));
+        let outcome = loop {
+            if reached() {
+                break true;
+            }
+            if deadline.is_some_and(|at| platform.now() >= at) {
+                break false;
+            }
+            parker.park(deadline);
+        };
+        self.waiting
+            .lock()
+            .retain(|other| !Arc::ptr_eq(other, &parker));
+        outcome
+    }
+}

@@ -1,0 +1,1 @@
+//! Async locks and queues of the heist runtime.

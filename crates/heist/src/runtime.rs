@@ -1,0 +1,227 @@
+//! Runtimes: event loops with threads of their own, or on the calling thread.
+//!
+//! A [`Runtime`] is owned, and ends with its owner. A [`Handle`] is the shared view of one: it is cloned into other threads,
+//! and does not keep the runtime from ending. A [`LocalRuntime`] has no thread but the one that drives it.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let runtime = heist::Runtime::builder().worker_threads(2).build()?;
+//! let handle = runtime.handle().clone();
+//! std::thread::spawn(move || handle.spawn(async { println!("from another thread") }));
+//! let report = runtime.shutdown(Duration::from_secs(1));
+//! println!("{report:?}");
+//! # Ok(())
+//! # }
+//! ```
+
+mod builder;
+mod handle;
+mod local;
+mod stop;
+pub(crate) mod watch;
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use heist_core::task::Meta;
+use heist_scheduler::{Scheduler, SystemPlatform};
+
+use crate::shim;
+use crate::task::Task;
+use handle::Engine;
+use stop::Stop;
+
+pub use crate::global::BuildGlobalError;
+pub use builder::{Builder, EnvironmentError};
+pub use handle::{EnterGuard, Handle};
+pub use heist_core::error::{ExceptionContext, ExceptionKind, RuntimeGone};
+pub use heist_scheduler::{CallHandle, ConfigError, Metrics, ShutdownReport, WorkerMetrics};
+pub use local::LocalRuntime;
+
+/// An event loop: workers that run tasks, steal them from each other, and share one driver for I/O and timers.
+///
+/// Dropping it shuts it down with the configured grace: what is left is cancelled, and gets that long for its clean-up. From
+/// inside of one of its own tasks the drop starts this and waits for nothing.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let runtime = heist::Runtime::new()?;
+/// let task = runtime.spawn(async { 6 * 7 });
+/// assert_eq!(runtime.block_on(task)?, 42);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Counterpart
+///
+/// The event loop of asyncio, with `asyncio.Runner` for its life. `tokio::runtime::Runtime`.
+#[doc(alias = "event loop")]
+#[doc(alias = "AbstractEventLoop")]
+#[doc(alias = "new_event_loop")]
+pub struct Runtime {
+    scheduler: Scheduler,
+    handle: Handle,
+    stop: Arc<Stop>,
+}
+
+impl Runtime {
+    /// Starts a runtime with one worker per available core, or as many as `HEIST_WORKERS` says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`].
+    #[doc(alias = "new_event_loop")]
+    pub fn new() -> io::Result<Self> {
+        Self::builder().build()
+    }
+
+    /// The settings of a runtime that is about to be built.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn start(config: heist_scheduler::Config) -> io::Result<Self> {
+        crate::global::install();
+        let platform = Arc::new(SystemPlatform::new());
+        let clock = Arc::clone(&platform);
+        let scheduler = Scheduler::start(config, |shards| shim::driver(shards, clock), platform)?;
+        let handle = Handle::new(Engine::Multi(scheduler.clone()));
+        let stop = stop::register(&handle);
+        Ok(Self {
+            scheduler,
+            handle,
+            stop,
+        })
+    }
+
+    /// The shared view.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Runs a future on the calling thread until it is over.
+    ///
+    /// It is a task: listed, and cancellable. Only the calling thread polls and drops it, so it may borrow and need not be `Send`.
+    ///
+    /// # Panics
+    ///
+    /// If `future` panics, with its panic; if it is cancelled, or the runtime is shut down, with the
+    /// [`TaskError`](crate::TaskError) as payload.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let text = String::from("borrowed");
+    /// let length = heist::Runtime::new()?.block_on(async { text.len() });
+    /// assert_eq!(length, 8);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Counterpart
+    ///
+    /// `loop.run_until_complete`; `tokio::runtime::Runtime::block_on`. It works inside of tasks, too.
+    #[doc(alias = "run_until_complete")]
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.handle.block_on_with(future, Meta::caller())
+    }
+
+    /// Spawns a task on this runtime. See [`heist::spawn`](crate::spawn).
+    #[doc(alias = "create_task")]
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.scheduler.spawn(future, Meta::caller())
+    }
+
+    /// Runs a closure that may block. See [`heist::spawn_blocking`](crate::spawn_blocking).
+    #[doc(alias = "run_in_executor")]
+    #[track_caller]
+    pub fn spawn_blocking<F, T>(&self, f: F) -> Task<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.scheduler.spawn_blocking(f, Meta::caller())
+    }
+
+    /// Makes this the runtime that the calling thread is in, until the guard is dropped.
+    pub fn enter(&self) -> EnterGuard<'_> {
+        self.handle.enter()
+    }
+
+    /// Waits until [`Handle::stop`] is called. Tasks run meanwhile, as they do without it.
+    ///
+    /// A stop that came before is taken, and this returns at once.
+    ///
+    /// # Counterpart
+    ///
+    /// `loop.run_forever`. Tasks do not pause after it: they have workers of their own.
+    #[track_caller]
+    pub fn run_forever(&self) {
+        let meta = Meta::caller().named("run_forever");
+        self.handle
+            .block_on_with(poll_fn(|cx| self.stop.poll(cx)), meta);
+    }
+
+    /// Ends the runtime, and says what it left behind.
+    ///
+    /// Nothing is accepted any more; what is left is cancelled and runs until it has ended, clean-up included, or until `grace` is
+    /// over; what is left then is dropped. A blocking closure that runs, and a poll that is stuck, cannot be ended: they are
+    /// in the report, and their threads are left behind.
+    ///
+    /// From inside of one of its own tasks this starts all that, waits for nothing, and lists the caller.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let runtime = heist::Runtime::new()?;
+    /// runtime.spawn(std::future::pending::<()>());
+    /// let report = runtime.shutdown(Duration::from_secs(1));
+    /// assert!(report.is_clean());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Counterpart
+    ///
+    /// `loop.close`, `shutdown_default_executor(timeout)`; `tokio::runtime::Runtime::shutdown_timeout`.
+    #[doc(alias = "shutdown_timeout")]
+    #[doc(alias = "shutdown_default_executor")]
+    pub fn shutdown(self, grace: Duration) -> ShutdownReport {
+        self.scheduler.shutdown(grace)
+        // The drop finds nothing left to do.
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if !self.scheduler.is_closed() {
+            self.scheduler
+                .shutdown(self.scheduler.config().shutdown_grace);
+        }
+        stop::deregister(&self.handle);
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Runtime").field(&self.scheduler).finish()
+    }
+}

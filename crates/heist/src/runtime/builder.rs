@@ -1,0 +1,253 @@
+//! The settings of a runtime.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{env, fmt, io};
+
+use heist_core::error::ExceptionContext;
+use heist_scheduler::Config;
+
+use super::{LocalRuntime, Runtime};
+use crate::global::BuildGlobalError;
+use crate::{entry, exception, global};
+
+/// Settings of a runtime that is about to be built.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let runtime = heist::Runtime::builder().worker_threads(2).thread_name("background").build()?;
+/// assert_eq!(runtime.block_on(async { 1 + 1 }), 2);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Counterpart
+///
+/// The arguments of `asyncio.Runner` and the setters of a loop; `tokio::runtime::Builder`.
+#[derive(Clone)]
+#[doc(alias = "Runner")]
+#[must_use = "nothing is started yet"]
+pub struct Builder {
+    config: Config,
+    /// Whether the number of workers was set here, which counts more than the environment.
+    workers_set: bool,
+}
+
+impl Builder {
+    /// The default settings: one worker per available core, or as many as `HEIST_WORKERS` says when it is built.
+    pub fn new() -> Self {
+        let mut config = Config::default();
+        config.exception_handler = Some(Arc::new(exception::print));
+        Self {
+            config,
+            workers_set: false,
+        }
+    }
+
+    /// How many workers there are, from 1 to 1024. Counts more than `HEIST_WORKERS`.
+    pub fn worker_threads(mut self, n: usize) -> Self {
+        self.config.worker_threads = n;
+        self.workers_set = true;
+        self
+    }
+
+    /// How many threads there are for blocking closures, at most. Default: 512.
+    pub fn max_blocking_threads(mut self, n: usize) -> Self {
+        self.config.max_blocking_threads = n;
+        self
+    }
+
+    /// What the threads are called; each gets a number behind it.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.config.thread_name = name.into();
+        self
+    }
+
+    /// The stack of each thread, from 64 KiB to 1 GiB.
+    pub fn thread_stack_size(mut self, bytes: usize) -> Self {
+        self.config.thread_stack_size = Some(bytes);
+        self
+    }
+
+    /// Has `f` called on each thread of the runtime before anything else.
+    pub fn on_thread_start(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.config.on_thread_start = Some(Arc::new(f));
+        self
+    }
+
+    /// Has `f` called on each thread of the runtime after everything else.
+    pub fn on_thread_stop(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.config.on_thread_stop = Some(Arc::new(f));
+        self
+    }
+
+    /// Has `f` told about what went wrong where nobody could be told otherwise: a panic of a task that nobody looked at, a
+    /// panic in a callback. Default: a message on standard error.
+    ///
+    /// # Counterpart
+    ///
+    /// `loop.set_exception_handler`.
+    #[doc(alias = "set_exception_handler")]
+    pub fn exception_handler(
+        mut self,
+        f: impl Fn(&ExceptionContext<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.config.exception_handler = Some(Arc::new(f));
+        self
+    }
+
+    /// Whether polls are timed, and slow ones reported.
+    ///
+    /// # Counterpart
+    ///
+    /// `loop.set_debug`.
+    #[doc(alias = "set_debug")]
+    pub fn debug(mut self, on: bool) -> Self {
+        self.config.debug = on;
+        self
+    }
+
+    /// From when on a poll counts as slow, in debug mode. Default: 100 ms.
+    ///
+    /// # Counterpart
+    ///
+    /// `loop.slow_callback_duration`.
+    #[doc(alias = "slow_callback_duration")]
+    pub fn slow_poll_threshold(mut self, d: Duration) -> Self {
+        self.config.slow_poll_threshold = d;
+        self
+    }
+
+    /// How long a poll may take until another thread serves in the place of its worker. `None`: for ever. Default: 10 ms.
+    pub fn blocked_worker_threshold(mut self, d: Option<Duration>) -> Self {
+        self.config.blocked_worker_threshold = d;
+        self
+    }
+
+    /// How long the drop of a runtime, and the end of [`run`](crate::run), wait for tasks that were cancelled. Default: 5 s.
+    pub fn shutdown_grace(mut self, d: Duration) -> Self {
+        self.config.shutdown_grace = d;
+        self
+    }
+
+    /// Starts a runtime.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` with a [`ConfigError`](super::ConfigError) inside for a value out of its range, and with an
+    /// [`EnvironmentError`] for a `HEIST_WORKERS` that is no number of workers. The system's error if a
+    /// thread or the reactor cannot be made.
+    pub fn build(mut self) -> io::Result<Runtime> {
+        self.read_environment()?;
+        Runtime::start(self.config)
+    }
+
+    /// Makes a runtime for the calling thread alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Builder::build).
+    pub fn build_local(self) -> io::Result<LocalRuntime> {
+        LocalRuntime::start(self.config)
+    }
+
+    /// Starts the process-wide runtime, as whose first user would otherwise do.
+    ///
+    /// # Errors
+    ///
+    /// If there is one already, also that of a [`run`](crate::run), or if it cannot be started.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// heist::Runtime::builder().worker_threads(2).build_global()?;
+    /// assert_eq!(heist::block_on(heist::spawn(async { 3 }))?, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Counterpart
+    ///
+    /// `asyncio.set_event_loop`; `rayon::ThreadPoolBuilder::build_global`.
+    #[doc(alias = "set_event_loop")]
+    pub fn build_global(self) -> Result<(), BuildGlobalError> {
+        global::build(self)
+    }
+
+    /// [`heist::run`](crate::run) with these settings.
+    ///
+    /// # Panics
+    ///
+    /// If the runtime cannot be started.
+    #[track_caller]
+    pub fn run<F: Future>(self, main: F) -> F::Output {
+        entry::run_with(self, main)
+    }
+
+    fn read_environment(&mut self) -> io::Result<()> {
+        if let (false, Some(value)) = (self.workers_set, env::var_os(WORKERS)) {
+            let value = value.to_string_lossy().into_owned();
+            self.config.worker_threads = match value.trim().parse() {
+                Ok(workers @ 1..=1024) => workers,
+                _ => return Err(EnvironmentError { value }.into()),
+            };
+        }
+        Ok(())
+    }
+}
+
+const WORKERS: &str = "HEIST_WORKERS";
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt(f)
+    }
+}
+
+/// A variable of the environment has a value that no runtime can be started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentError {
+    value: String,
+}
+
+impl EnvironmentError {
+    /// The name of the variable.
+    #[must_use]
+    pub fn variable(&self) -> &'static str {
+        WORKERS
+    }
+
+    /// Its value.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+}
+
+impl fmt::Display for EnvironmentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{WORKERS} is {:?}; it must be a number from 1 to 1024, or not set",
+            self.value
+        )
+    }
+}
+
+impl std::error::Error for EnvironmentError {}
+
+impl From<EnvironmentError> for io::Error {
+    fn from(error: EnvironmentError) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}

@@ -1,0 +1,367 @@
+//! The shared view of a runtime.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use heist_core::context::{self, RuntimeContext};
+use heist_core::task::{LocalTask, Meta};
+use heist_io::time::sleep_until;
+use heist_scheduler::{Call, CallHandle, LocalHandle, Metrics, Scheduler};
+
+use super::stop;
+use super::watch::Watch;
+use crate::global;
+use crate::task::{Task, TaskError, TaskRef};
+
+/// A runtime, shared: clone it into other threads, and spawn from there.
+///
+/// It does not keep the runtime from ending. What is spawned after that is cancelled at once.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let runtime = heist::Runtime::new()?;
+/// let handle = runtime.handle().clone();
+/// let thread = std::thread::spawn(move || handle.block_on(async { 3 }));
+/// assert_eq!(thread.join().unwrap(), 3);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Counterpart
+///
+/// The loop of asyncio as other threads see it; `tokio::runtime::Handle`.
+#[derive(Clone)]
+#[doc(alias = "get_running_loop")]
+pub struct Handle {
+    engine: Engine,
+}
+
+#[derive(Clone)]
+pub(super) enum Engine {
+    Multi(Scheduler),
+    Local(LocalHandle),
+}
+
+impl Handle {
+    pub(super) fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+
+    /// The runtime that this thread is in.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime; [`try_current`](Handle::try_current) does not.
+    ///
+    /// # Counterpart
+    ///
+    /// `asyncio.get_running_loop`.
+    #[doc(alias = "get_running_loop")]
+    #[doc(alias = "get_event_loop")]
+    #[must_use]
+    #[track_caller]
+    pub fn current() -> Self {
+        match Self::try_current() {
+            Some(handle) => handle,
+            None => panic!("this thread is in no heist runtime; enter one, or use `try_current`"),
+        }
+    }
+
+    /// The runtime that this thread is in, if there is one: that of the running task, or the one entered last.
+    #[must_use]
+    pub fn try_current() -> Option<Self> {
+        let engine = Scheduler::current().map(Engine::Multi);
+        let local = || context::try_current().and_then(LocalHandle::from_context);
+        engine.or_else(|| local().map(Engine::Local)).map(Self::new)
+    }
+
+    /// The same, else the process-wide one.
+    #[track_caller]
+    pub(crate) fn current_or_global() -> Self {
+        match Self::try_current() {
+            Some(handle) => handle,
+            None => Self::global(),
+        }
+    }
+
+    #[cold]
+    #[track_caller]
+    fn global() -> Self {
+        match global::handle() {
+            Some(Ok(handle)) => handle,
+            Some(Err(error)) => panic!("cannot start the process-wide runtime: {error}"),
+            None => {
+                panic!("there is no process-wide runtime in a model; build a runtime and enter it")
+            }
+        }
+    }
+
+    pub(crate) fn context(&self) -> Arc<dyn RuntimeContext> {
+        match &self.engine {
+            Engine::Multi(scheduler) => scheduler.context(),
+            Engine::Local(local) => local.context(),
+        }
+    }
+
+    /// What tells this runtime from all others that live.
+    pub(super) fn key(&self) -> usize {
+        Arc::as_ptr(self.context().platform()).cast::<()>().addr()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        match &self.engine {
+            Engine::Multi(scheduler) => scheduler.is_closed(),
+            Engine::Local(local) => local.is_closed(),
+        }
+    }
+
+    /// Spawns a task on this runtime, from any thread. See [`heist::spawn`](crate::spawn).
+    ///
+    /// On a runtime that is shut down the future is dropped, and the task is cancelled at once:
+    /// [`TaskError::is_runtime_gone`].
+    #[doc(alias = "create_task")]
+    #[doc(alias = "run_coroutine_threadsafe")]
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.spawn_with(future, Meta::caller())
+    }
+
+    pub(crate) fn spawn_with<F>(&self, future: F, meta: Meta) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match &self.engine {
+            Engine::Multi(scheduler) => scheduler.spawn(future, meta),
+            Engine::Local(local) => local.spawn(future, meta),
+        }
+    }
+
+    /// Runs a closure that may block. See [`heist::spawn_blocking`](crate::spawn_blocking).
+    #[doc(alias = "run_in_executor")]
+    #[track_caller]
+    pub fn spawn_blocking<F, T>(&self, f: F) -> Task<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.spawn_blocking_with(f, Meta::caller())
+    }
+
+    pub(crate) fn spawn_blocking_with<F, T>(&self, f: F, meta: Meta) -> Task<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        match &self.engine {
+            Engine::Multi(scheduler) => scheduler.spawn_blocking(f, meta),
+            Engine::Local(local) => local.spawn_blocking(f, meta),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn spawn_local_with<F>(&self, future: F, meta: Meta) -> LocalTask<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        match &self.engine {
+            Engine::Multi(_) => panic!(
+                "spawn_local is for code that runs on a LocalRuntime; this one has many threads"
+            ),
+            Engine::Local(local) => local.spawn_local(future, meta),
+        }
+    }
+
+    /// Runs a future on the calling thread until it is over. See [`Runtime::block_on`](super::Runtime::block_on).
+    ///
+    /// # Panics
+    ///
+    /// If `future` panics, with its panic; if it is cancelled, or the runtime is shut down, with the [`TaskError`] as payload.
+    /// On the thread of a [`LocalRuntime`](super::LocalRuntime), inside of another `block_on`.
+    #[doc(alias = "run_until_complete")]
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.block_on_with(future, Meta::caller())
+    }
+
+    pub(crate) fn block_on_with<F: Future>(&self, future: F, meta: Meta) -> F::Output {
+        let result = match &self.engine {
+            Engine::Multi(scheduler) => scheduler.block_on(future, meta),
+            Engine::Local(local) => local.block_on(future, meta),
+        };
+        output(result)
+    }
+
+    /// Makes this the runtime that the calling thread is in, until the guard is dropped.
+    ///
+    /// Guards may be forgotten, dropped out of order, and held over an await; inside of a task the effect ends with the poll.
+    ///
+    /// # Counterpart
+    ///
+    /// `asyncio.set_event_loop`; `tokio::runtime::Handle::enter`.
+    #[doc(alias = "set_event_loop")]
+    pub fn enter(&self) -> EnterGuard<'_> {
+        EnterGuard {
+            guard: context::enter(self.context()),
+            handle: PhantomData,
+        }
+    }
+
+    /// Has `f` called soon, on a thread of the runtime, from any thread.
+    ///
+    /// Calls from one thread start in order, one at a time. A panic goes to the exception handler. On a runtime that is shut down
+    /// `f` is dropped, and the handle says that it was cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let runtime = heist::Runtime::new()?;
+    /// let (promise, deferred) = heist::promise();
+    /// runtime.handle().call_soon(move || { let _ = promise.set_result(1); });
+    /// assert_eq!(runtime.block_on(deferred)?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Counterpart
+    ///
+    /// `loop.call_soon` and `call_soon_threadsafe`, which are one here.
+    #[doc(alias = "call_soon_threadsafe")]
+    pub fn call_soon(&self, f: impl FnOnce() + Send + 'static) -> CallHandle {
+        let (call, handle) = Call::new(f);
+        self.call(call);
+        handle
+    }
+
+    pub(super) fn call(&self, call: Call) {
+        match &self.engine {
+            Engine::Multi(scheduler) => scheduler.call(call),
+            Engine::Local(local) => local.call(call),
+        }
+    }
+
+    /// Has `f` called after `delay`. See [`call_soon`](Handle::call_soon).
+    ///
+    /// # Counterpart
+    ///
+    /// `loop.call_later`.
+    pub fn call_later(&self, delay: Duration, f: impl FnOnce() + Send + 'static) -> CallHandle {
+        let now = self.context().platform().now();
+        // A time that no clock reaches is as good as never.
+        let when = now.checked_add(delay).unwrap_or_else(|| now + FAR);
+        self.call_at(when, f)
+    }
+
+    /// Has `f` called at `when`; at once if that is past. See [`call_soon`](Handle::call_soon).
+    ///
+    /// Calls that one thread asked for at equal times start in the order in which it did.
+    ///
+    /// # Counterpart
+    ///
+    /// `loop.call_at`.
+    pub fn call_at(&self, when: Instant, f: impl FnOnce() + Send + 'static) -> CallHandle {
+        let (call, cancel) = Call::new(f);
+        // Dropped instead of called, as on a runtime that is shut down, it says that it was cancelled.
+        if !self.is_closed() {
+            let own = self.clone();
+            Watch::start(self, async move {
+                sleep_until(when).await;
+                own.call(call);
+            });
+        }
+        cancel
+    }
+
+    /// Ends the `run_forever` that is under way, or the next one.
+    ///
+    /// # Counterpart
+    ///
+    /// `loop.stop`.
+    pub fn stop(&self) {
+        match &self.engine {
+            Engine::Multi(_) => stop::stop(self),
+            Engine::Local(local) => local.stop(),
+        }
+    }
+
+    /// Every task that is not over, the futures of `block_on` included. From any thread; waits for nobody.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let names = heist::run(async {
+    ///     let tasks = heist::Handle::current().all_tasks();
+    ///     tasks.iter().map(|task| task.name()).collect::<Vec<_>>()
+    /// });
+    /// assert!(!names.is_empty());
+    /// ```
+    ///
+    /// # Counterpart
+    ///
+    /// `asyncio.all_tasks`.
+    #[must_use]
+    pub fn all_tasks(&self) -> Vec<TaskRef> {
+        match &self.engine {
+            Engine::Multi(scheduler) => scheduler.tasks(),
+            Engine::Local(local) => local.tasks(),
+        }
+    }
+
+    /// What the runtime has done and what it is doing.
+    ///
+    /// # Counterpart
+    ///
+    /// `tokio::runtime::RuntimeMetrics`; asyncio has none.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        match &self.engine {
+            Engine::Multi(scheduler) => scheduler.metrics(),
+            Engine::Local(local) => local.metrics(),
+        }
+    }
+}
+
+/// What a root gave, or the end of who waits for it.
+pub(super) fn output<T>(result: Result<T, TaskError>) -> T {
+    match result {
+        Ok(output) => output,
+        // The panic hook has spoken when the root panicked, and has nothing to say about a cancellation.
+        Err(error) => match error.try_into_panic() {
+            Ok(payload) => resume_unwind(payload),
+            Err(error) => resume_unwind(Box::new(error)),
+        },
+    }
+}
+
+/// Some hundred years.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.engine {
+            Engine::Multi(scheduler) => f.debug_tuple("Handle").field(scheduler).finish(),
+            Engine::Local(local) => f.debug_tuple("Handle").field(local).finish(),
+        }
+    }
+}
+
+/// Keeps a runtime current on this thread. Made by [`Handle::enter`] and [`Runtime::enter`](super::Runtime::enter).
+#[derive(Debug)]
+#[must_use = "the runtime is left when the guard is dropped"]
+pub struct EnterGuard<'a> {
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    guard: context::EnterGuard,
+    handle: PhantomData<&'a Handle>,
+}

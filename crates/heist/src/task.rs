@@ -1,0 +1,357 @@
+//! Tasks: spawning them, asking them, cancelling them.
+//!
+//! A [`Task`] is a future that its runtime runs, and a future of that one's result. It has a name, a state that can be
+//! printed, and done-callbacks. Dropping it lets the task go on.
+//!
+//! ```
+//! # fn main() -> Result<(), heist::TaskError> {
+//! heist::run(async {
+//!     let task = heist::task::Builder::new().name("greeter").spawn(async { "hello" });
+//!     task.add_done_callback(|finished| println!("{} is over", finished.name()));
+//!     assert_eq!(task.await?, "hello");
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
+//! # Cancellation
+//!
+//! [`Task::cancel`] is a request. Without a catcher the body is dropped at its next scheduling point. [`catch_cancel`]
+//! is asyncio's `except CancelledError`: its body is dropped instead, and the code after it may clean up and await, and
+//! then goes on or passes the request on with [`Cancelled::resume`].
+//!
+//! ```
+//! use heist::task::catch_cancel;
+//!
+//! # fn main() -> Result<(), heist::TaskError> {
+//! heist::run(async {
+//!     let task = heist::spawn(async {
+//!         match catch_cancel(std::future::pending::<()>()).await {
+//!             Ok(()) => "went through",
+//!             Err(_cancelled) => "was asked to end, and did so in good order",
+//!         }
+//!     });
+//!     heist::task::yield_now().await;
+//!     task.cancel();
+//!     let _ = task.await; // cancelled, if it had not begun
+//!     Ok(())
+//! })
+//! # }
+//! ```
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use heist_core::task::Meta;
+
+use crate::runtime::Handle;
+use crate::shim;
+use heist_scheduler::Scheduler;
+
+pub use heist_core::cancel::{Cancelled, CatchCancel, Resume, catch_cancel};
+pub use heist_core::task::{
+    CallbackId, CancelOnDrop, Finished, LocalTask, Task, TaskError, TaskId, TaskRef, TaskState,
+    current, try_current,
+};
+
+/// Lets every other ready task run before this one goes on.
+///
+/// # Cancel safety
+///
+/// It keeps nothing.
+///
+/// # Examples
+///
+/// ```
+/// heist::run(async {
+///     heist::task::yield_now().await;
+/// });
+/// ```
+///
+/// # Counterpart
+///
+/// `asyncio.sleep(0)`; `tokio::task::yield_now`.
+#[doc(alias = "sleep(0)")]
+pub fn yield_now() -> YieldNow {
+    YieldNow { yielded: false }
+}
+
+/// The future of [`yield_now`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.yielded, true) {
+            return Poll::Ready(());
+        }
+        // A task that wakes itself goes to the back of the queue.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Spawns a task: it runs beside the caller from now on.
+///
+/// On the runtime that this thread is in, else on the process-wide one, which starts on first use.
+///
+/// # Panics
+///
+/// If the process-wide runtime is needed and cannot be started.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), heist::TaskError> {
+/// let task = heist::spawn(async { 6 * 7 });
+/// assert_eq!(heist::block_on(task)?, 42);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Counterpart
+///
+/// `asyncio.create_task`, `ensure_future`, and from other threads `run_coroutine_threadsafe`. The task starts at once, not
+/// when the caller awaits next, and the runtime owns it: it goes on without a reference. `tokio::spawn` panics outside
+/// of a runtime.
+#[doc(alias = "create_task")]
+#[doc(alias = "ensure_future")]
+#[doc(alias = "run_coroutine_threadsafe")]
+#[track_caller]
+pub fn spawn<F>(future: F) -> Task<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    match Scheduler::spawn_here(future, Meta::caller()) {
+        Ok(task) => task,
+        Err((future, meta)) => Handle::current_or_global().spawn_with(future, meta),
+    }
+}
+
+/// Runs a closure that may block, on a thread for such closures.
+///
+/// # Panics
+///
+/// If the process-wide runtime is needed and cannot be started.
+///
+/// # Cancel safety
+///
+/// A closure that already runs cannot be cancelled: [`Task::cancel`] is `false` then.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), heist::TaskError> {
+/// let sum = heist::spawn_blocking(|| (1..=10).sum::<i32>());
+/// assert_eq!(heist::block_on(sum)?, 55);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Counterpart
+///
+/// `asyncio.to_thread`, `loop.run_in_executor`; `tokio::task::spawn_blocking`.
+#[doc(alias = "to_thread")]
+#[doc(alias = "run_in_executor")]
+#[track_caller]
+pub fn spawn_blocking<F, T>(f: F) -> Task<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    Handle::current_or_global().spawn_blocking_with(f, Meta::caller())
+}
+
+/// Spawns a task that stays on this thread, so that it need not be `Send`.
+///
+/// # Panics
+///
+/// On a thread that is not that of a [`LocalRuntime`](crate::LocalRuntime) inside of its `block_on` or `run_forever`, even where
+/// that runtime's handle is entered.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let runtime = heist::LocalRuntime::new()?;
+/// let three = runtime.block_on(async {
+///     let shared = std::rc::Rc::new(3);
+///     heist::spawn_local(async move { *shared }).await
+/// })?;
+/// assert_eq!(three, 3);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Counterpart
+///
+/// Every task of asyncio, whose loop has one thread. `tokio::task::spawn_local`.
+#[track_caller]
+pub fn spawn_local<F>(future: F) -> LocalTask<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let meta = Meta::caller();
+    match Handle::try_current() {
+        Some(handle) => handle.spawn_local_with(future, meta),
+        None => panic!(
+            "spawn_local is for code that runs on a LocalRuntime; this thread is in no runtime"
+        ),
+    }
+}
+
+/// Settings of a task that is about to be spawned.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), heist::TaskError> {
+/// let task = heist::task::Builder::new().name("answer").spawn(async { 42 });
+/// assert_eq!(task.name(), "answer");
+/// # heist::block_on(task)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Counterpart
+///
+/// The keyword arguments of `asyncio.create_task`; `tokio::task::Builder`.
+#[derive(Clone, Default)]
+#[must_use = "nothing is spawned yet"]
+pub struct Builder {
+    name: Option<String>,
+    handle: Option<Handle>,
+}
+
+impl Builder {
+    /// Settings like those of [`spawn`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives the task a name, instead of `Task-` and its id.
+    #[doc(alias = "set_name")]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Spawns on this runtime, wherever the caller is.
+    pub fn on(mut self, handle: &Handle) -> Self {
+        self.handle = Some(handle.clone());
+        self
+    }
+
+    /// As [`spawn`].
+    ///
+    /// # Panics
+    ///
+    /// If the process-wide runtime is needed and cannot be started.
+    #[track_caller]
+    pub fn spawn<F>(self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (handle, meta) = self.resolve(Meta::caller());
+        handle.spawn_with(future, meta)
+    }
+
+    /// As [`spawn_blocking`].
+    ///
+    /// # Panics
+    ///
+    /// If the process-wide runtime is needed and cannot be started.
+    #[track_caller]
+    pub fn spawn_blocking<F, T>(self, f: F) -> Task<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (handle, meta) = self.resolve(Meta::caller());
+        handle.spawn_blocking_with(f, meta)
+    }
+
+    /// As [`spawn_local`].
+    ///
+    /// # Panics
+    ///
+    /// On any thread but that of a running [`LocalRuntime`](crate::LocalRuntime).
+    #[track_caller]
+    pub fn spawn_local<F>(self, future: F) -> LocalTask<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let (handle, meta) = self.resolve(Meta::caller());
+        handle.spawn_local_with(future, meta)
+    }
+
+    fn resolve(self, mut meta: Meta) -> (Handle, Meta) {
+        meta.name = self.name;
+        (self.handle.unwrap_or_else(Handle::current_or_global), meta)
+    }
+}
+
+/// Waiting for a task from code that is not async.
+pub trait WaitBlocking {
+    /// What the task gives.
+    type Output;
+
+    /// Blocks this thread until the task is over, and gives its result.
+    ///
+    /// Works everywhere on a multi-threaded runtime: inside a task, another thread serves in its place meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The task was cancelled, or it panicked.
+    ///
+    /// # Panics
+    ///
+    /// On a [`LocalRuntime`](crate::LocalRuntime)'s own thread, inside of its tasks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use heist::task::WaitBlocking;
+    ///
+    /// # fn main() -> Result<(), heist::TaskError> {
+    /// assert_eq!(heist::spawn(async { 7 }).wait_blocking()?, 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Counterpart
+    ///
+    /// `concurrent.futures.Future.result`, as `run_coroutine_threadsafe` returns one.
+    fn wait_blocking(self) -> Result<Self::Output, TaskError>;
+}
+
+impl<T> WaitBlocking for Task<T> {
+    type Output = T;
+
+    fn wait_blocking(self) -> Result<T, TaskError> {
+        match Handle::try_current() {
+            Some(handle) => handle.block_on(self),
+            // No runtime misses this thread, and none is needed to wait for one.
+            None => shim::wait(self),
+        }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

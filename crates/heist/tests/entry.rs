@@ -1,0 +1,216 @@
+//! `heist::run`: draining, Ctrl-C, the process-wide runtime. Each test has a process of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+#![cfg(unix)]
+
+mod support;
+
+use std::future::pending;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use heist::task::{WaitBlocking, catch_cancel};
+use heist::{Handle, Runtime, promise};
+use rustix::process::{Pid, Signal, kill_process};
+use support::{bounded, child};
+
+#[test]
+fn run_gives_the_output_and_drains_what_is_left() {
+    let Some(command) = child() else {
+        let seven = heist::run(async {
+            let (told, asleep) = promise();
+            heist::spawn(async {
+                let caught = catch_cancel(async move {
+                    let _ = told.set_result(());
+                    pending::<()>().await;
+                });
+                assert!(caught.await.is_err());
+                heist::task::yield_now().await;
+                println!("cleaned up");
+            })
+            .detach();
+            asleep.await.unwrap();
+            7
+        });
+        println!("gave {seven}");
+        return;
+    };
+    bounded(|| {
+        let output = finish(command);
+        let (cleaned, gave) = (output.find("cleaned up"), output.find("gave 7"));
+        assert!(cleaned.is_some() && cleaned < gave, "{output}");
+    });
+}
+
+#[test]
+fn the_first_interrupt_cancels_main_and_exits_with_130_after_its_clean_up() {
+    let Some(command) = child() else {
+        heist::run(async {
+            let caught = catch_cancel(async {
+                println!("ready");
+                pending::<()>().await;
+            });
+            assert!(caught.await.is_err());
+            heist::task::yield_now().await;
+            println!("cleaned up");
+        });
+        unreachable!("run returned after an interrupt");
+    };
+    bounded(|| {
+        let (mut child, mut output) = ready(command);
+        interrupt(&child);
+        let mut rest = String::new();
+        output.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains("cleaned up"), "{rest}");
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+    });
+}
+
+#[test]
+fn the_second_interrupt_exits_at_once() {
+    let Some(command) = child() else {
+        heist::run(async {
+            loop {
+                let caught = catch_cancel(async {
+                    println!("ready");
+                    pending::<()>().await;
+                });
+                let _ = caught.await;
+            }
+        });
+        return;
+    };
+    bounded(|| {
+        let (mut child, mut output) = ready(command);
+        interrupt(&child);
+        let mut line = String::new();
+        while !line.contains("ready") {
+            assert_ne!(output.read_line(&mut line).unwrap(), 0);
+        }
+        interrupt(&child);
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+    });
+}
+
+#[test]
+fn the_process_wide_runtime_is_that_of_run_while_it_lasts() {
+    let Some(command) = child() else {
+        for round in ["first", "second"] {
+            let inside = heist::run(async {
+                let thread = thread::spawn(|| {
+                    heist::spawn(async { thread_name() })
+                        .wait_blocking()
+                        .unwrap()
+                });
+                let outside = heist::spawn_blocking(|| thread.join().unwrap())
+                    .await
+                    .unwrap();
+                let own = heist::spawn(async { Handle::current().all_tasks().len() })
+                    .await
+                    .unwrap();
+                assert!(own >= 2);
+                outside
+            });
+            println!("{round}: {inside}");
+        }
+        // The role is free again: this starts the other kind.
+        assert_eq!(heist::spawn(async { 5 }).wait_blocking().unwrap(), 5);
+        assert!(Runtime::builder().build_global().is_err());
+        println!("over");
+        return;
+    };
+    bounded(|| assert!(finish(command).contains("over")));
+}
+
+#[test]
+fn the_process_wide_runtime_can_be_configured_before_its_first_use() {
+    let Some(command) = child() else {
+        Runtime::builder()
+            .worker_threads(1)
+            .thread_name("global")
+            .build_global()
+            .unwrap();
+        let error = Runtime::builder().build_global().unwrap_err();
+        println!("{error}");
+        println!(
+            "on {}",
+            heist::spawn(async { thread_name() })
+                .wait_blocking()
+                .unwrap()
+        );
+        assert_eq!(
+            heist::block_on(async { heist::time::sleep(std::time::Duration::ZERO).await }),
+            ()
+        );
+        return;
+    };
+    bounded(|| {
+        let output = finish(command);
+        assert!(output.contains("on global"), "{output}");
+        assert!(output.contains("build_global"), "{output}");
+    });
+}
+
+#[test]
+fn the_environment_says_how_many_workers_there_are() {
+    let Some(mut command) = child() else {
+        let threads = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&threads);
+        let counted = move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        };
+        match Runtime::builder().on_thread_start(counted).build() {
+            Ok(runtime) => {
+                drop(runtime);
+                println!("workers: {}", threads.load(Ordering::SeqCst));
+            }
+            Err(error) => println!("error: {error}"),
+        }
+        return;
+    };
+    bounded(move || {
+        let mut with = |value: &str| {
+            let output = command.env("HEIST_WORKERS", value).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert!(with("3").contains("workers: 3"));
+        for bad in ["0", "many", "", "-1"] {
+            let output = with(bad);
+            assert!(output.contains("error: HEIST_WORKERS"), "{bad:?}: {output}");
+        }
+    });
+}
+
+fn thread_name() -> String {
+    thread::current().name().unwrap_or_default().to_owned()
+}
+
+fn finish(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+/// Starts the child and waits until it says that it is ready.
+fn ready(mut command: Command) -> (Child, BufReader<ChildStdout>) {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("ready") {
+        assert_ne!(output.read_line(&mut line).unwrap(), 0, "{line}");
+    }
+    (child, output)
+}
+
+fn interrupt(child: &Child) {
+    let id = i32::try_from(child.id()).unwrap();
+    kill_process(Pid::from_raw(id).unwrap(), Signal::INT).unwrap();
+}

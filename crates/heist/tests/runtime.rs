@@ -1,0 +1,407 @@
+//! Runtimes: spawning from everywhere, stealing, fairness, blocking entry, callbacks of the loop.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
+mod support;
+
+use std::collections::HashSet;
+use std::future::{Future, poll_fn};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use heist::runtime::ConfigError;
+use heist::task::{WaitBlocking, current, yield_now};
+use heist::time::sleep;
+use heist::{Handle, LocalRuntime, Runtime, promise};
+use support::{bounded, lone_worker, runtime};
+
+#[test]
+fn spawns_from_many_threads_all_run_once() {
+    const THREADS: usize = 16;
+    const SPAWNS: usize = 10_000;
+    bounded(|| {
+        let runtime = runtime(4);
+        let ran = Arc::new(AtomicUsize::new(0));
+        let tasks: Vec<_> = thread::scope(|scope| {
+            let spawn_all = || {
+                let spawn = |_| {
+                    let ran = Arc::clone(&ran);
+                    runtime.spawn(async move { ran.fetch_add(1, Ordering::SeqCst) })
+                };
+                (0..SPAWNS).map(spawn).collect::<Vec<_>>()
+            };
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(spawn_all)).collect();
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        runtime.block_on(async {
+            let mut seen = HashSet::new();
+            for task in tasks {
+                assert!(seen.insert(task.await.unwrap()));
+            }
+            assert_eq!(seen.len(), THREADS * SPAWNS);
+        });
+        assert_eq!(ran.load(Ordering::SeqCst), THREADS * SPAWNS);
+    });
+}
+
+#[test]
+fn a_chain_of_tasks_hands_its_result_through() {
+    bounded(|| {
+        let runtime = runtime(4);
+        let mut last = runtime.spawn(async { 1 });
+        for _ in 1..1000 {
+            let previous = last;
+            last = runtime.spawn(async move { previous.await.unwrap() + 1 });
+        }
+        assert_eq!(runtime.block_on(last).unwrap(), 1000);
+    });
+}
+
+#[test]
+fn work_of_one_worker_is_stolen_by_others() {
+    const CHILDREN: usize = 100_000;
+    bounded(|| {
+        let runtime = runtime(4);
+        let threads = Arc::new(Mutex::new(HashSet::new()));
+        let seen = Arc::clone(&threads);
+        let parent = runtime.spawn(async move {
+            let child = |_| {
+                let seen = Arc::clone(&seen);
+                heist::spawn(async move { seen.lock().unwrap().insert(thread::current().id()) })
+            };
+            let children: Vec<_> = (0..CHILDREN).map(child).collect();
+            // Whoever runs a child now has taken it from here.
+            while seen.lock().unwrap().is_empty() {
+                thread::yield_now();
+            }
+            for child in children {
+                child.await.unwrap();
+            }
+        });
+        runtime.block_on(parent).unwrap();
+        assert!(threads.lock().unwrap().len() >= 2);
+        assert!(runtime.handle().metrics().steals() > 0);
+    });
+}
+
+#[test]
+fn two_tasks_that_wake_each_other_keep_nobody_waiting() {
+    bounded(|| {
+        let runtime = lone_worker();
+        let wakers: Arc<[Mutex<Option<Waker>>; 2]> = Arc::default();
+        let stop = Arc::new(AtomicBool::new(false));
+        let player = |mine: usize| {
+            let (wakers, stop) = (Arc::clone(&wakers), Arc::clone(&stop));
+            poll_fn(move |cx| {
+                if stop.load(Ordering::SeqCst) {
+                    return Poll::Ready(());
+                }
+                *wakers[mine].lock().unwrap() = Some(cx.waker().clone());
+                let other = wakers[1 - mine].lock().unwrap().take();
+                other.inspect(Waker::wake_by_ref);
+                Poll::Pending
+            })
+        };
+        let (ping, pong) = (runtime.spawn(player(0)), runtime.spawn(player(1)));
+        let third = runtime.spawn(async {
+            for _ in 0..100 {
+                yield_now().await;
+            }
+        });
+        runtime.block_on(third).unwrap();
+        stop.store(true, Ordering::SeqCst);
+        for player in [ping, pong] {
+            player.abort();
+            let _ = runtime.block_on(player);
+        }
+    });
+}
+
+#[test]
+fn an_always_ready_leaf_lets_timers_fire() {
+    bounded(|| {
+        // Nobody else can help: it is the budget alone that makes room.
+        let runtime = lone_worker();
+        let ticks = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&ticks);
+        let busy = runtime.spawn(async move {
+            let (promise, deferred) = promise();
+            promise.set_result(()).unwrap();
+            let ready = deferred.share();
+            while ticks.load(Ordering::SeqCst) < 5 {
+                ready.clone().await.unwrap();
+            }
+        });
+        let ticker = runtime.spawn(async move {
+            loop {
+                sleep(Duration::from_millis(10)).await;
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        runtime.block_on(busy).unwrap();
+        ticker.cancel();
+    });
+}
+
+#[test]
+fn block_on_works_inside_a_task_even_of_a_single_worker() {
+    bounded(|| {
+        for workers in [1, 2] {
+            let runtime = runtime(workers);
+            let task = runtime.spawn(async {
+                let own = heist::spawn(async { 4 });
+                let other = heist::spawn(async {
+                    yield_now().await;
+                    5
+                });
+                heist::block_on(async { own.await.unwrap() + other.wait_blocking().unwrap() })
+            });
+            assert_eq!(runtime.block_on(task).unwrap(), 9);
+        }
+    });
+}
+
+#[test]
+fn block_on_works_inside_block_on() {
+    bounded(|| {
+        let runtime = runtime(1);
+        let handle = runtime.handle().clone();
+        let seven = runtime.block_on(async {
+            handle.block_on(async { handle.spawn(async { 7 }).await.unwrap() })
+        });
+        assert_eq!(seven, 7);
+    });
+}
+
+#[test]
+fn block_on_works_on_the_blocking_pool() {
+    bounded(|| {
+        let runtime = runtime(1);
+        let job = runtime
+            .spawn_blocking(|| heist::block_on(async { heist::spawn(async { 8 }).await.unwrap() }));
+        assert_eq!(runtime.block_on(job).unwrap(), 8);
+    });
+}
+
+#[test]
+fn a_nested_block_on_of_a_local_runtime_panics_and_says_why() {
+    bounded(|| {
+        let runtime = LocalRuntime::new().unwrap();
+        let task = runtime.spawn_local(async { heist::block_on(async {}) });
+        let error = runtime.block_on(task).unwrap_err();
+        assert!(error.is_panic());
+        assert!(error.to_string().contains("block_on"), "{error}");
+    });
+}
+
+#[test]
+fn block_on_unwinds_with_the_error_when_its_root_is_cancelled() {
+    bounded(|| {
+        let runtime = runtime(1);
+        let (tell, root) = promise();
+        let canceller = runtime.spawn(async move {
+            let root: heist::TaskRef = root.await.unwrap();
+            root.cancel_with("enough")
+        });
+        let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            runtime.block_on(async {
+                assert!(tell.set_result(current()).is_ok());
+                std::future::pending::<()>().await;
+            });
+        }));
+        let payload = unwound.unwrap_err();
+        let error = payload.downcast_ref::<heist::TaskError>().unwrap();
+        assert_eq!(error.reason(), Some("enough"));
+        assert!(runtime.block_on(canceller).unwrap());
+    });
+}
+
+#[test]
+fn a_handle_is_current_where_it_was_entered() {
+    bounded(|| {
+        assert!(Handle::try_current().is_none());
+        let (outer, inner) = (runtime(1), runtime(1));
+        let first = outer.enter();
+        let second = inner.enter();
+        let on = |runtime: &Runtime| {
+            let name = heist::spawn(async { thread::current().name().map(str::to_owned) })
+                .wait_blocking()
+                .unwrap();
+            let there = runtime
+                .spawn(async { thread::current().name().map(str::to_owned) })
+                .wait_blocking()
+                .unwrap();
+            (name, there)
+        };
+        let (name, there) = on(&inner);
+        assert_eq!(name, there);
+        // Out of order, which guards may be.
+        drop(first);
+        assert!(Handle::try_current().is_some());
+        drop(second);
+        assert!(Handle::try_current().is_none());
+    });
+}
+
+#[test]
+fn calls_start_in_order_and_one_at_a_time() {
+    bounded(|| {
+        let runtime = runtime(4);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let busy = Arc::new(AtomicBool::new(false));
+        for i in 0..1000 {
+            let (log, busy) = (Arc::clone(&log), Arc::clone(&busy));
+            runtime.handle().call_soon(move || {
+                assert!(!busy.swap(true, Ordering::SeqCst), "two at a time");
+                log.lock().unwrap().push(i);
+                busy.store(false, Ordering::SeqCst);
+            });
+        }
+        let (told, heard) = promise();
+        runtime.handle().call_soon(move || {
+            let _ = told.set_result(());
+        });
+        runtime.block_on(heard).unwrap();
+        assert_eq!(*log.lock().unwrap(), (0..1000).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn timed_calls_run_in_the_order_of_their_times() {
+    bounded(|| {
+        let runtime = runtime(1);
+        let handle = runtime.handle();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let note = |name: &'static str| {
+            let log = Arc::clone(&log);
+            move || log.lock().unwrap().push(name)
+        };
+        let (told, heard) = promise();
+        let start = Instant::now();
+        handle.call_at(start + Duration::from_millis(40), note("at 40"));
+        handle.call_later(Duration::from_millis(20), note("later 20"));
+        handle.call_soon(note("soon"));
+        let never = handle.call_later(Duration::from_millis(30), note("cancelled"));
+        assert!(never.cancel());
+        handle.call_at(start + Duration::from_millis(60), move || {
+            let _ = told.set_result(());
+        });
+        runtime.block_on(heard).unwrap();
+        assert_eq!(*log.lock().unwrap(), ["soon", "later 20", "at 40"]);
+        assert!(start.elapsed() >= Duration::from_millis(60));
+    });
+}
+
+#[test]
+fn run_forever_ends_with_stop() {
+    bounded(|| {
+        let runtime = runtime(1);
+        let handle = runtime.handle().clone();
+        runtime
+            .handle()
+            .call_later(Duration::from_millis(5), move || handle.stop());
+        runtime.run_forever();
+
+        let local = LocalRuntime::new().unwrap();
+        let handle = local.handle().clone();
+        let ran = std::rc::Rc::new(std::cell::Cell::new(false));
+        let flag = std::rc::Rc::clone(&ran);
+        local.spawn_local(async move {
+            sleep(Duration::from_millis(5)).await;
+            flag.set(true);
+            handle.stop();
+        });
+        local.run_forever();
+        assert!(ran.get());
+    });
+}
+
+#[test]
+fn a_setting_out_of_range_is_named_with_its_range() {
+    bounded(|| {
+        let cases: [(heist::Builder, &str, &str); 3] = [
+            (Runtime::builder().worker_threads(0), "worker_threads", "0"),
+            (
+                Runtime::builder().worker_threads(1025),
+                "worker_threads",
+                "1025",
+            ),
+            (
+                Runtime::builder().thread_stack_size(1000),
+                "thread_stack_size",
+                "1000",
+            ),
+        ];
+        for (builder, field, value) in cases {
+            let error = builder.build().unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+            let inner = error
+                .get_ref()
+                .unwrap()
+                .downcast_ref::<ConfigError>()
+                .unwrap();
+            assert_eq!((inner.field(), inner.value()), (field, value));
+        }
+    });
+}
+
+#[test]
+fn hooks_run_on_each_thread_at_its_start_and_end() {
+    bounded(|| {
+        let (started, stopped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (up, down) = (Arc::clone(&started), Arc::clone(&stopped));
+        let runtime = Runtime::builder()
+            .worker_threads(2)
+            .thread_name("hooked")
+            .on_thread_start(move || {
+                let _ = up.fetch_add(1, Ordering::SeqCst);
+            })
+            .on_thread_stop(move || {
+                let _ = down.fetch_add(1, Ordering::SeqCst);
+            })
+            .build()
+            .unwrap();
+        let name = runtime
+            .block_on(runtime.spawn(async { thread::current().name().map(str::to_owned) }))
+            .unwrap();
+        assert!(name.unwrap().starts_with("hooked"));
+        runtime.shutdown(Duration::from_secs(1));
+        assert!(started.load(Ordering::SeqCst) >= 2);
+        assert_eq!(
+            started.load(Ordering::SeqCst),
+            stopped.load(Ordering::SeqCst)
+        );
+    });
+}
+
+#[test]
+fn a_root_borrows_from_its_callers_frame() {
+    bounded(|| {
+        let runtime = runtime(1);
+        let text = String::from("not static");
+        let length = runtime.block_on(async { text.len() });
+        assert_eq!(length, text.len());
+    });
+}
+
+#[test]
+fn spawn_local_anywhere_else_panics() {
+    fn on<F: Future<Output = ()> + Send + 'static>(
+        runtime: &Runtime,
+        future: F,
+    ) -> heist::TaskError {
+        runtime.block_on(runtime.spawn(future)).unwrap_err()
+    }
+    bounded(|| {
+        let runtime = runtime(1);
+        let error = on(&runtime, async { drop(heist::spawn_local(async {})) });
+        assert!(error.is_panic());
+        assert!(error.to_string().contains("spawn_local"), "{error}");
+    });
+}

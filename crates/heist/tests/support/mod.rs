@@ -1,0 +1,97 @@
+//! What the tests share: a watchdog, runtimes of a given size, and a guard that tells when it is dropped.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use heist::Runtime;
+
+/// Runs a test on a thread of its own and fails it after ten seconds.
+pub fn bounded(test: impl FnOnce() + Send + 'static) {
+    let name = thread::current().name().unwrap_or("test").to_owned();
+    let (done, over) = channel();
+    let body = thread::Builder::new().name(name.clone()).spawn(move || {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test));
+        let _ = done.send(());
+        outcome
+    });
+    let body = body.expect("a thread for the test");
+    if over.recv_timeout(Duration::from_secs(10)) == Err(RecvTimeoutError::Timeout) {
+        panic!("{name} hangs: not over within 10 s");
+    }
+    if let Err(payload) = body.join().and_then(|outcome| outcome) {
+        std::panic::resume_unwind(payload);
+    }
+}
+
+/// A runtime with this many workers.
+pub fn runtime(workers: usize) -> Runtime {
+    Runtime::builder()
+        .worker_threads(workers)
+        .build()
+        .expect("a runtime")
+}
+
+/// One worker that nobody helps, whatever it does: what it has not polled, nobody has.
+pub fn lone_worker() -> Runtime {
+    let builder = Runtime::builder()
+        .worker_threads(1)
+        .blocked_worker_threshold(None);
+    builder.build().expect("a runtime")
+}
+
+/// Counts its drops.
+#[derive(Clone, Debug, Default)]
+pub struct Drops(Arc<AtomicUsize>);
+
+impl Drops {
+    /// A value whose drop is counted.
+    pub fn guard(&self) -> Guard {
+        Guard(Arc::clone(&self.0))
+    }
+
+    /// How many guards have been dropped.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Made by [`Drops::guard`].
+#[derive(Debug)]
+pub struct Guard(Arc<AtomicUsize>);
+
+impl Guard {
+    /// Uses the guard without giving it away: its future drops it.
+    pub fn count_at_the_end(&self) {}
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Runs the calling test once more, in a process of its own, if this is not that process yet.
+///
+/// `None`: this is the child, which is to do the work. `Some`: a command for it.
+pub fn child() -> Option<std::process::Command> {
+    if std::env::var_os(CHILD).is_some() {
+        return None;
+    }
+    let name = thread::current()
+        .name()
+        .expect("a test thread has a name")
+        .to_owned();
+    let mut command =
+        std::process::Command::new(std::env::current_exe().expect("this program has a path"));
+    command
+        .args([&name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1");
+    Some(command)
+}
+
+const CHILD: &str = "HEIST_TEST_CHILD";

@@ -1,0 +1,2 @@
+#[heist::main(threads = 4)]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[heist::main]
+async fn main(arguments: Vec<String>) {}

@@ -1,0 +1,2 @@
+#[heist::main(worker_threads = 0)]
+async fn main() {}

@@ -1,0 +1,4 @@
+#[heist::test(timeout = "soon")]
+async fn works() {}
+
+fn main() {}

@@ -1,0 +1,84 @@
+//! Starts the examples, which `cargo test` has built beside the tests, and never waits for one without a limit.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The command for an example.
+pub fn example(name: &str) -> Command {
+    let mut path = std::env::current_exe().expect("this program has a path");
+    path.pop();
+    path.pop();
+    path.push("examples");
+    path.push(name);
+    let path: PathBuf = path.with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(
+        path.exists(),
+        "{} is not built; run `cargo test -p heist-examples` without a filter",
+        path.display()
+    );
+    Command::new(path)
+}
+
+/// A program that runs, and what it prints.
+pub struct Program {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Program {
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        Self { child, output }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line that it prints.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        assert_ne!(
+            self.output
+                .read_line(&mut line)
+                .expect("the program prints"),
+            0,
+            "the program ended"
+        );
+        line
+    }
+
+    /// What it prints from now on, and how it ends.
+    pub fn finish(mut self) -> (String, ExitStatus) {
+        let deadline = Instant::now() + LIMIT;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the program does not end");
+            thread::sleep(Duration::from_millis(5));
+        };
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).expect("text");
+        (rest, status)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

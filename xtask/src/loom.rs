@@ -1,0 +1,232 @@
+//! `loom`: every model on the code that ships, then every mutation that a model must catch.
+//!
+//! What the package `heist-loom-tests` agrees on with this program:
+//!
+//! * every test is a model, but for the one that is called `mutations`;
+//! * a model prints `model NAME iterations N`;
+//! * `mutations` prints a line `mutation MODEL MUTATION` for each pair;
+//! * with `HEIST_MUTATION=MUTATION` in the environment, the test MODEL fails.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use crate::process::{Outcome, Ran, bounded, capture};
+use crate::project::{self, cargo, number, take_option};
+use crate::repeat::programs;
+
+/// A run that takes longer has failed, a mutation that runs longer was missed.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// A model and the program that has it.
+struct Model {
+    program: PathBuf,
+    name: String,
+}
+
+/// A model and the mutation that it must catch.
+type Pair = (String, String);
+
+/// One run of a model.
+struct Job<'m> {
+    model: &'m Model,
+    mutation: Option<String>,
+}
+
+/// Runs all models whose name has one of the filters in it.
+pub(crate) fn run(words: &[&str]) -> Outcome {
+    let mut filters = words.to_vec();
+    let bound = take_option(&mut filters, "--bound")?.map_or(Ok(2), number::<u32>)?;
+    let (models, mutations) = discover()?;
+    let chosen =
+        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
+    let mut jobs: Vec<Job<'_>> = models
+        .iter()
+        .filter(|model| chosen(&model.name))
+        .map(|model| Job {
+            model,
+            mutation: None,
+        })
+        .collect();
+    for (name, mutation) in mutations.into_iter().filter(|(name, _)| chosen(name)) {
+        let model = models.iter().find(|model| model.name == name);
+        let model = model.ok_or_else(|| {
+            format!("the mutation {mutation} names a model that does not exist: {name}")
+        })?;
+        jobs.push(Job {
+            model,
+            mutation: Some(mutation),
+        });
+    }
+    if jobs.is_empty() {
+        return Err("there is no model of that name in loom-tests".to_owned());
+    }
+    println!("loom: {} runs, at most {bound} pre-emptions", jobs.len());
+    let failures = all(&jobs, bound)?;
+    if failures == 0 {
+        Ok(())
+    } else {
+        Err(format!("{failures} of {} loom runs failed", jobs.len()))
+    }
+}
+
+/// Builds the package once, then asks it for its models and mutations.
+fn discover() -> Outcome<(Vec<Model>, Vec<Pair>)> {
+    let mut build = cargo("test -p heist-loom-tests --release --no-run --message-format=json");
+    build.env("CARGO_TARGET_DIR", project::target("loom"));
+    build
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true");
+    let mut models = Vec::new();
+    let mut mutations = Vec::new();
+    for program in programs(&capture(&mut build)?) {
+        let list = capture(Command::new(&program.path).args(["--list", "--format=terse"]))?;
+        for name in list.lines().filter_map(|line| line.strip_suffix(": test")) {
+            if name == "mutations" {
+                mutations.extend(pairs(&capture(Command::new(&program.path).args([
+                    "--exact",
+                    "mutations",
+                    "--nocapture",
+                ]))?));
+            } else {
+                models.push(Model {
+                    program: program.path.clone(),
+                    name: name.to_owned(),
+                });
+            }
+        }
+    }
+    Ok((models, mutations))
+}
+
+fn pairs(listing: &str) -> Vec<Pair> {
+    let pair = |line: &str| {
+        let (model, mutation) = words_after(line, "mutation ")?;
+        Some((model.to_owned(), mutation.to_owned()))
+    };
+    listing.lines().filter_map(pair).collect()
+}
+
+/// The two words after `head`, which may have the test runner's own words before it.
+fn words_after<'l>(line: &'l str, head: &str) -> Option<(&'l str, &'l str)> {
+    let (before, rest) = line.split_once(head)?;
+    if !(before.is_empty() || before.ends_with("... ")) {
+        return None;
+    }
+    rest.trim().split_once(' ')
+}
+
+/// As many at a time as there are cores: a model is one thread.
+fn all(jobs: &[Job<'_>], bound: u32) -> Outcome<usize> {
+    let queue = Mutex::new(jobs.iter());
+    let next = || queue.lock().map_or(None, |mut jobs| jobs.next());
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        let mut failures = 0;
+        while let Some(job) = next() {
+            failures += usize::from(!one(job, bound)?);
+        }
+        Ok(failures)
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, Outcome<usize>>| {
+            thread
+                .join()
+                .unwrap_or_else(|_| Err("a run panicked".to_owned()))
+        };
+        threads.into_iter().map(join).sum()
+    })
+}
+
+/// Runs one and prints its line; true when it went as it must.
+fn one(job: &Job<'_>, bound: u32) -> Outcome<bool> {
+    let mut command = Command::new(&job.model.program);
+    command.args([
+        "--exact",
+        &job.model.name,
+        "--nocapture",
+        "--test-threads=1",
+    ]);
+    command
+        .env("LOOM_MAX_PREEMPTIONS", bound.to_string())
+        .env("RUST_BACKTRACE", "0")
+        .env_remove("HEIST_MUTATION");
+    if let Some(mutation) = &job.mutation {
+        command.env("HEIST_MUTATION", mutation);
+    }
+    let ran = bounded(&mut command, LIMIT)?;
+    let (good, verdict) = job
+        .mutation
+        .as_ref()
+        .map_or_else(|| judge_model(&ran), |_| judge_mutation(&ran));
+    let name = job.mutation.as_ref().map_or_else(
+        || job.model.name.clone(),
+        |mutation| format!("{} with {mutation}", job.model.name),
+    );
+    println!(
+        "loom: {name:<64} {verdict:>24} {:>7.1} s",
+        ran.elapsed.as_secs_f64()
+    );
+    if !good {
+        println!("{}", ran.tail(25));
+    }
+    Ok(good)
+}
+
+fn judge_model(ran: &Ran) -> (bool, String) {
+    let iterations = ran.output.lines().find_map(|line| {
+        words_after(line, "model ")?
+            .1
+            .strip_prefix("iterations ")?
+            .parse::<u64>()
+            .ok()
+    });
+    match (ran.status.is_none(), ran.success(), iterations) {
+        (true, ..) => (false, "TIMED OUT".to_owned()),
+        (_, false, _) => (false, "FAILED".to_owned()),
+        (_, _, None) => (false, "SAYS NO ITERATIONS".to_owned()),
+        (_, _, Some(iterations)) => (true, format!("{iterations} interleavings")),
+    }
+}
+
+/// A mutation is caught by an assertion or by a deadlock that loom sees, not by a run that finds no end.
+fn judge_mutation(ran: &Ran) -> (bool, String) {
+    let endless = ran.output.contains("exceeded maximum number of branches");
+    let (good, verdict) = match (ran.status, endless) {
+        (None, _) => (false, "TIMED OUT"),
+        (_, true) => (false, "RAN WITHOUT END"),
+        (Some(status), _) if status.success() => (false, "MISSED"),
+        (Some(_), _) => (true, "caught"),
+    };
+    (good, verdict.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_found_behind_the_words_of_the_test_runner() {
+        assert_eq!(
+            words_after("test wake ... model wake iterations 445", "model "),
+            Some(("wake", "iterations 445"))
+        );
+        assert_eq!(
+            words_after("model wake iterations 445", "model "),
+            Some(("wake", "iterations 445"))
+        );
+        assert_eq!(words_after("this model is good", "model "), None);
+    }
+
+    #[test]
+    fn mutations_are_listed_as_pairs() {
+        let listing =
+            "running 1 test\ntest mutations ... mutation idle no_fence\nmutation wake lost\nok\n";
+        let expected =
+            [("idle", "no_fence"), ("wake", "lost")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(pairs(listing), expected);
+    }
+}

@@ -1,0 +1,58 @@
+//! The project's own checks: `cargo xtask COMMAND`. Needs nothing but cargo and what a command says it needs.
+#![allow(
+    clippy::print_stdout,
+    reason = "the output is the purpose of this program"
+)]
+
+mod ci;
+mod code;
+mod compare;
+mod gates;
+mod loom;
+mod miri;
+mod process;
+mod project;
+mod repeat;
+mod stress;
+mod tidy;
+mod tools;
+
+use std::env;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  ci [--full]                 everything that must be green; --full adds the long runs
+  tidy                        layering, imports, ORDERING tags, tests named in documents
+  loom [--bound N] [FILTER]   every loom model, then every mutation that a model must catch
+  miri [--quick | --full]     Miri over heist-core
+  gates [--csv FILE] [--backend NAME] [GATE...]
+                              counted costs: instructions, atomic operations, syscalls, memory
+  compare [WORKLOAD...] [--rounds N] [--workers 1,2] [--backends a,b] [--csv FILE]
+                              heist and its peers, interleaved
+  repeat [N]                  every test binary N times, on one thread, and beside a CPU hog
+  stress [ARGUMENTS...]       the seeded random runs of the stress package";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["ci", rest @ ..] => ci::run(rest),
+        ["tidy"] => tidy::run(),
+        ["loom", rest @ ..] => loom::run(rest),
+        ["miri", rest @ ..] => miri::run(rest),
+        ["gates", rest @ ..] => gates::run(rest),
+        ["compare", rest @ ..] => compare::run(rest),
+        ["repeat", rest @ ..] => repeat::run(rest),
+        ["stress", rest @ ..] => stress::run(rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("xtask: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `miri`: undefined behaviour and data races, over the crate that has most of the unsafe code.
+//!
+//! A test whose name has the word `race` in it depends on the order of its threads: it runs with many seeds.
+
+use crate::process::{Outcome, show};
+use crate::project::{self, cargo, take_switch};
+
+const FLAGS: &str = "-Zmiri-strict-provenance -Zmiri-symbolic-alignment-check";
+
+/// The other model of what a pointer may be used for.
+const TREE_BORROWS: &str = "-Zmiri-tree-borrows";
+
+/// `--quick` leaves out the second aliasing model and most seeds, `--full` adds seeds and the scheduler.
+pub(crate) fn run(words: &[&str]) -> Outcome {
+    let mut words = words.to_vec();
+    let (quick, full) = (
+        take_switch(&mut words, "--quick"),
+        take_switch(&mut words, "--full"),
+    );
+    if !words.is_empty() || (quick && full) {
+        return Err("usage: cargo xtask miri [--quick | --full]".to_owned());
+    }
+    let seeds = if quick { 4 } else { 64 };
+    miri("-p heist-core --lib", "")?;
+    miri(
+        "-p heist-core --lib race",
+        &format!("-Zmiri-many-seeds=0..{seeds}"),
+    )?;
+    if !quick {
+        miri("-p heist-core --lib", TREE_BORROWS)?;
+        miri(
+            "-p heist-core --lib race",
+            &format!("{TREE_BORROWS} -Zmiri-many-seeds=0..{seeds}"),
+        )?;
+    }
+    if full {
+        miri("-p heist-core --tests", "")?;
+        miri("-p heist-scheduler --lib", "")?;
+        miri("-p heist-scheduler --lib", TREE_BORROWS)?;
+    }
+    Ok(())
+}
+
+fn miri(what: &str, more: &str) -> Outcome {
+    let mut command = cargo(&format!("+nightly miri test {what}"));
+    show(
+        command
+            .env("MIRIFLAGS", format!("{FLAGS} {more}"))
+            .env("CARGO_TARGET_DIR", project::target("miri")),
+    )
+}
