@@ -4,6 +4,7 @@
 //! that keeps its context in a thread-local: so that no runtime pays for a counted handle per task that its
 //! users would not pay for.
 
+mod heist;
 mod smol;
 mod smol_static;
 mod tokio;
@@ -15,6 +16,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+pub use self::heist::Heist;
 pub use self::smol::Smol;
 pub use self::smol_static::SmolStatic;
 pub use self::tokio::Tokio;
@@ -98,7 +100,7 @@ pub trait Visitor {
 }
 
 /// The names of all backends, the reference first.
-pub const NAMES: &[&str] = &[Tokio::NAME, Smol::NAME, SmolStatic::NAME];
+pub const NAMES: &[&str] = &[Tokio::NAME, Smol::NAME, SmolStatic::NAME, Heist::NAME];
 
 /// Calls `visitor` with the backend `name`; `None` where no backend has that name.
 pub fn with<V: Visitor>(name: &str, visitor: V) -> Option<V::Output> {
@@ -106,6 +108,7 @@ pub fn with<V: Visitor>(name: &str, visitor: V) -> Option<V::Output> {
         Tokio::NAME => Some(visitor.visit::<Tokio>()),
         Smol::NAME => Some(visitor.visit::<Smol>()),
         SmolStatic::NAME => Some(visitor.visit::<SmolStatic>()),
+        Heist::NAME => Some(visitor.visit::<Heist>()),
         _ => None,
     }
 }

@@ -12,6 +12,7 @@ use crate::driver::Driver;
 use crate::error::ExceptionContext;
 use crate::platform::Platform;
 use crate::sync::{Arc, Mutex, Weak, per_thread, process_wide};
+use crate::task::block::Cache;
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -64,6 +65,8 @@ pub(crate) struct Frame {
     pub(crate) counted: Cell<*const ()>,
     pub(crate) kind: Cell<Option<TypeId>>,
     pub(crate) height: Cell<usize>,
+    /// Free blocks for cells, of a worker's frame.
+    pub(crate) cache: Cell<*const Cache>,
     pub(crate) shard: Cell<usize>,
     /// The header of the task that is being polled.
     pub(crate) task: Cell<*const ()>,
@@ -87,6 +90,7 @@ impl Frame {
             counted: Cell::new(std::ptr::null()),
             kind: Cell::new(None),
             height: Cell::new(0),
+            cache: Cell::new(std::ptr::null()),
             shard: Cell::new(0),
             task: Cell::new(std::ptr::null()),
             catcher: Cell::new(0),

@@ -14,6 +14,7 @@ use crate::context::{self, FRAME, RuntimeContext};
 use crate::registry::{LocalShard, Registry};
 use crate::sync::Arc;
 use crate::task::Runnable;
+use crate::task::block::Cache;
 use std::any::TypeId;
 
 /// Why a task becomes runnable.
@@ -58,6 +59,7 @@ struct Restore {
     counted: *const (),
     kind: Option<TypeId>,
     height: usize,
+    cache: *const Cache,
     shard: usize,
     task: *const (),
     catcher: u32,
@@ -73,6 +75,7 @@ impl Restore {
             counted: frame.counted.replace(std::ptr::null()),
             kind: frame.kind.take(),
             height: frame.height.get(),
+            cache: frame.cache.get(),
             shard: frame.shard.replace(shard),
             task: frame.task.replace(std::ptr::null()),
             catcher: frame.catcher.replace(0),
@@ -90,6 +93,7 @@ impl Drop for Restore {
             frame.counted.set(self.counted);
             frame.kind.set(self.kind);
             frame.height.set(self.height);
+            frame.cache.set(self.cache);
             frame.shard.set(self.shard);
             frame.task.set(self.task);
             frame.catcher.set(self.catcher);
@@ -107,11 +111,13 @@ pub fn worker_frame<S: Schedule, R>(
     f: impl FnOnce() -> R,
 ) -> R {
     let held = Arc::clone(scheduler);
+    let cache = Cache::new();
     let _restore =
         Restore::replace(Arc::as_ptr(&held).cast(), std::ptr::from_ref(local).cast(), shard);
     FRAME.with(|frame| {
         frame.counted.set(std::ptr::from_ref(&held).cast());
         frame.kind.set(Some(TypeId::of::<S>()));
+        frame.cache.set(&raw const cache);
     });
     context::entered(held.context(), f)
 }

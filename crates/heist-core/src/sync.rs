@@ -11,6 +11,9 @@ mod imp {
     pub(crate) use std::alloc::{alloc, dealloc};
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
+    /// Free memory that a worker keeps per size of cells. An interpreter shall see each allocation.
+    pub(crate) const CACHED_BYTES: usize = if cfg!(miri) { 0 } else { 32 * 1024 };
+
     /// Polls of leaf futures that one poll of a task may make.
     pub(crate) const BUDGET: u8 = 128;
 
@@ -86,6 +89,9 @@ mod imp {
     pub(crate) fn null_pointers<T>(count: usize) -> Box<[AtomicPtr<T>]> {
         (0..count).map(|_| AtomicPtr::new(std::ptr::null_mut())).collect()
     }
+
+    /// Loom tracks each allocation.
+    pub(crate) const CACHED_BYTES: usize = 0;
 
     /// A model has few tasks, and loom's atomics are large.
     pub(crate) fn capacity(wanted: usize) -> usize {

@@ -10,6 +10,7 @@
 //! [`state`] has the complete table of states and events; [`cell`] the memory and its invariants; [`crate::callback`] and
 //! [`crate::cancel`] what their names say.
 
+pub(crate) mod block;
 pub(crate) mod cell;
 pub(crate) mod extras;
 pub(crate) mod handle;

@@ -1,40 +1,52 @@
 //! Reactor, timers, sockets and signals of the heist runtime.
 //!
-//! One [`IoDriver`] per runtime: its scheduler lets one thread at a time be inside of it. A leaf future finds the driver of the runtime
-//! that it is used in by core's context, once, when it registers. Depend on `heist`, which composes this with a scheduler; what
-//! is public here is so for its sibling crates.
+//! Users depend on the facade, `heist`, which re-exports what stands here. A runtime makes an [`IoDriver`] and turns it;
+//! the leaf futures of [`time`], [`net`], [`fd`] and `signal` find it through
+//! [`heist_core::context`]:
 //!
-//! | | Linux | macOS, FreeBSD | Windows |
-//! |---|---|---|---|
-//! | poller | epoll, edges | kqueue, edges | `polling`, one event at a time |
-//! | TCP, UDP, timers | yes | yes | yes |
-//! | Unix sockets, signals, any descriptor | yes | yes | no |
+//! ```text
+//!   time ─► timer ─► timer/wheel             net ─► fd ─► source ─► readiness
+//!             └──────────► driver ◄────────── reactor ◄─────┘
+//! ```
+//!
+//! Outside of any runtime, making a socket is an error and polling a timer panics; both say what to do. After the
+//! runtime has been shut down, sources fail with [`RuntimeGone`](heist_core::error::RuntimeGone) and timers panic with
+//! its message.
+//!
+//! `unsafe` lives in `timer` and its wheel, in the portable half of the reactor, in `signal` and in the implementations
+//! of foreign traits.
 
 #![deny(unsafe_code)]
 
 mod context;
 mod driver;
-#[cfg(unix)]
 pub mod fd;
 #[cfg(feature = "hyper")]
+#[allow(unsafe_code, reason = "hyper's cursors give out uninitialised memory")]
 pub mod hyper;
 pub mod net;
 mod reactor;
-mod readiness;
+#[doc(hidden)]
+pub mod readiness;
 #[cfg(unix)]
-#[allow(unsafe_code, reason = "installing a signal handler")]
+#[allow(unsafe_code, reason = "what a signal handler does is the caller's to prove")]
 pub mod signal;
 mod source;
-#[allow(unsafe_code, reason = "the shim wraps cells")]
 mod sync;
+#[cfg_attr(unix, path = "sys/unix.rs")]
+#[cfg_attr(windows, path = "sys/windows.rs")]
+#[cfg_attr(windows, allow(unsafe_code, reason = "std lends sockets by value only"))]
 mod sys;
 pub mod time;
-#[allow(unsafe_code, reason = "the wheel links nodes that lie in pinned futures")]
-mod timer;
+#[doc(hidden)]
+#[allow(unsafe_code, reason = "timers are intrusive: they lie in the futures that wait for them")]
+pub mod timer;
+#[cfg(feature = "tokio-io")]
+#[allow(unsafe_code, reason = "tokio's buffers give out uninitialised memory")]
+mod tokio_io;
 mod wake;
 
-#[cfg(test)]
-mod test_support;
-
 pub use driver::IoDriver;
-pub use readiness::{Interest, Ready};
+#[cfg(loom)]
+#[doc(hidden)]
+pub use sync::set_mutation;

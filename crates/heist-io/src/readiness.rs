@@ -87,6 +87,12 @@ impl Ready {
         self.0 & other.0 != 0
     }
 
+    /// What is in one of both.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether nothing is known.
     #[must_use]
     pub const fn is_empty(self) -> bool {

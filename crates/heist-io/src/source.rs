@@ -1,365 +1,291 @@
-//! One registered source: its readiness, and who waits for it.
+//! One registered source: its readiness word and who waits for it.
 //!
-//! An operation looks at the word ([`Readiness`]), tries the system call, and only when that would block becomes a waiter. There are two
-//! kinds of waiters: one *slot* per direction, for `poll_…` methods, where the last waker counts; and a *list*, for futures, each with an
-//! entry of its own that goes when the future is dropped.
+//! # Waiters
 //!
-//! ```text
-//! waiter:   lock; leave the waker; unlock;  read the word;  pending
-//! event:    change the word;                lock; take the wakers; unlock;  wake
-//! ```
+//! Each direction has a slot for the `poll_*` functions (the last caller's waker counts) and the source has a list for
+//! async functions, so that any number of tasks may wait in `accept` or `readable` of one source. All stand under one
+//! mutex, which only an operation that has to wait and an event take.
 //!
 //! # Invariants
-//! * INV-1: a waker is left before the word is read, an event is in the word before wakers are taken. Both go through the lock, so either
-//!   the event takes the waker or the waiter sees the event.
-//! * INV-2: no waker is woken, cloned or dropped under the lock.
-//! * INV-3: an I/O object is deregistered before it is dropped or given away.
+//!
+//! * INV-1: no wakeup is lost. An event changes the word first and takes the lock after that; a waiter takes the lock,
+//!   looks at the word and then leaves its waker. Whichever has the lock first, the other sees what it did.
+//! * INV-2: wakers are woken, replaced and dropped without the lock.
+//! * INV-3: the place of a [`Waiter`] in the list lives exactly as long as the `Waiter`.
+//! * INV-4: a registration is taken out of the reactor before its I/O object is dropped or given away.
 
 use crate::context::{no_runtime_error, with_driver};
-use crate::reactor::{Key, Reactor, SHORT_READ_DRAINS};
+use crate::reactor::{Key, Reactor};
 use crate::readiness::{Interest, Readiness, Ready, Snapshot};
-use crate::sync::{Arc, Mutex, mutated};
+use crate::sync::{Arc, Mutex};
 use crate::sys::AsSource;
 use crate::wake::WakeList;
-use heist_core::budget::poll_proceed;
 use heist_core::error::RuntimeGone;
 use slab::Slab;
-use std::fmt;
-use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll, Waker, ready};
+use std::mem;
+use std::task::{Context, Poll, Waker};
 
-/// The reactor's half of a registered source.
+/// What the reactor knows of a source.
 #[derive(Debug)]
-pub struct Source {
-    readiness: Readiness,
+pub(crate) struct Source {
+    word: Readiness,
     waiters: Mutex<Waiters>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiters {
     reader: Option<Waker>,
     writer: Option<Waker>,
-    /// Made when the first future waits.
-    list: Option<Box<Slab<Waiter>>>,
+    list: Slab<Listed>,
 }
 
 #[derive(Debug)]
-struct Waiter {
+struct Listed {
     interest: Interest,
-    /// `None` once it was woken.
     waker: Option<Waker>,
 }
 
-impl Waiters {
-    fn slot(&mut self, interest: Interest) -> &mut Option<Waker> {
-        match interest {
-            Interest::Readable => &mut self.reader,
-            Interest::Writable => &mut self.writer,
-        }
-    }
-
-    /// Leaves a waker at a place. Gives back the one that was there.
-    fn leave(&mut self, place: &mut Place, interest: Interest, waker: Waker) -> Option<Waker> {
-        match place {
-            Place::Slot => self.slot(interest).replace(waker),
-            Place::Entry(at) => {
-                let list = self.list.get_or_insert_default();
-                match at.and_then(|at| list.get_mut(at)) {
-                    Some(entry) => entry.waker.replace(waker),
-                    None => {
-                        *at = Some(list.insert(Waiter { interest, waker: Some(waker) }));
-                        None
-                    }
-                }
-            }
-        }
-    }
-
-    /// Who waits in this direction.
-    fn interests(&self) -> Vec<Interest> {
-        let listed = self.list.iter().flat_map(|list| list.iter());
-        let listed = listed.filter(|(_, waiter)| waiter.waker.is_some());
-        let slots = [(Interest::Readable, &self.reader), (Interest::Writable, &self.writer)];
-        let slots = slots.into_iter().filter(|(_, slot)| slot.is_some()).map(|(interest, _)| interest);
-        slots.chain(listed.map(|(_, waiter)| waiter.interest)).collect()
-    }
-}
-
-/// Where a waiter leaves its waker.
-#[derive(Debug)]
-enum Place {
-    Slot,
-    Entry(Option<usize>),
-}
-
 impl Source {
-    /// A source of which `ready` is assumed.
-    #[must_use]
-    pub fn new(ready: Ready) -> Self {
-        Self { readiness: Readiness::new(ready), waiters: Mutex::new(Waiters::default()) }
+    pub(crate) fn new(ready: Ready) -> Self {
+        let waiters = Waiters { reader: None, writer: None, list: Slab::new() };
+        Self { word: Readiness::new(ready), waiters: Mutex::new(waiters) }
     }
 
-    /// The reactor reports something. `everyone`: each waiter has to look, not only those of the direction.
+    /// Something happened: notes it, and collects the wakers of whom it concerns, or of everyone.
     pub(crate) fn on_event(&self, ready: Ready, everyone: bool, wakers: &mut WakeList) {
-        self.readiness.on_event(ready);
+        self.word.on_event(ready);
         let mut waiters = self.waiters.lock();
+        let everyone = everyone || ready.intersects(Ready::ERROR | Ready::GONE);
         let concerns = |interest| everyone || ready.allows(interest);
-        for interest in [Interest::Readable, Interest::Writable] {
-            if concerns(interest) {
-                wakers.extend(waiters.slot(interest).take());
+        if concerns(Interest::Readable) {
+            wakers.extend(waiters.reader.take());
+        }
+        if concerns(Interest::Writable) {
+            wakers.extend(waiters.writer.take());
+        }
+        for (_, listed) in &mut waiters.list {
+            if concerns(listed.interest) {
+                wakers.extend(listed.waker.take());
             }
         }
-        if let Some(list) = &mut waiters.list {
-            let concerned = list.iter_mut().filter(|(_, waiter)| concerns(waiter.interest));
-            wakers.extend(concerned.filter_map(|(_, waiter)| waiter.waker.take()));
-        }
     }
 
-    /// Ready when an operation of this direction, which failed at the tick `tried`, may go ahead.
-    fn poll_ready(
-        &self,
-        cx: &mut Context<'_>,
-        place: &mut Place,
-        interest: Interest,
-        tried: Option<u64>,
-    ) -> Poll<io::Result<Snapshot>> {
-        if let Some(seen) = self.check(interest, tried)? {
-            return Poll::Ready(Ok(seen));
-        }
-        let waker = cx.waker().clone();
-        let mut waiters = self.waiters.lock();
-        let old = waiters.leave(place, interest, waker);
-        drop(waiters);
-        drop(old);
-        if mutated("readiness-no-recheck") {
-            return Poll::Pending;
-        }
-        match self.check(interest, tried)? {
-            Some(seen) => Poll::Ready(Ok(seen)),
-            None => Poll::Pending,
-        }
-    }
-
+    /// Whether an operation may go ahead that has been tried at the tick `tried`.
     #[inline]
-    fn check(&self, interest: Interest, tried: Option<u64>) -> io::Result<Option<Snapshot>> {
-        let seen = self.readiness.load();
+    fn check(&self, interest: Interest, tried: Option<u64>) -> Option<io::Result<Snapshot>> {
+        let seen = self.word.load();
         if seen.ready.intersects(Ready::GONE) {
-            return Err(RuntimeGone.into());
+            return Some(Err(RuntimeGone.into()));
         }
-        Ok(seen.allows(interest, tried).then_some(seen))
-    }
-
-    fn forget(&self, at: usize) {
-        let mut waiters = self.waiters.lock();
-        let gone = waiters.list.as_mut().and_then(|list| list.try_remove(at));
-        drop(waiters);
-        drop(gone);
+        seen.allows(interest, tried).then_some(Ok(seen))
     }
 }
 
-/// An I/O object and its registration with a reactor.
-pub(crate) struct Registered<T: AsSource> {
-    /// `None` only while it is dropped or given away.
-    io: Option<T>,
+impl Waiters {
+    /// The place where a waiter of this direction leaves its waker.
+    fn place(&mut self, interest: Interest, listed: Option<&mut Option<usize>>) -> &mut Option<Waker> {
+        match (listed, interest) {
+            (None, Interest::Readable) => &mut self.reader,
+            (None, Interest::Writable) => &mut self.writer,
+            (Some(at), _) => {
+                let at = *at.get_or_insert_with(|| self.list.insert(Listed { interest, waker: None }));
+                &mut self.list[at].waker
+            }
+        }
+    }
+
+    /// The directions that somebody waits for.
+    fn interests(&self) -> Vec<Interest> {
+        let listed = |interest| self.list.iter().any(|(_, it)| it.interest == interest && it.waker.is_some());
+        let mut interests = Vec::new();
+        if self.reader.is_some() || listed(Interest::Readable) {
+            interests.push(Interest::Readable);
+        }
+        if self.writer.is_some() || listed(Interest::Writable) {
+            interests.push(Interest::Writable);
+        }
+        interests
+    }
+}
+
+/// A source in a reactor.
+#[derive(Debug)]
+pub(crate) struct Registration {
     source: Arc<Source>,
     reactor: Arc<Reactor>,
     key: Key,
 }
 
-impl<T: AsSource> Registered<T> {
-    /// Registers `io`, which does not block, with the reactor of the current runtime, else of the process-wide one.
-    pub(crate) fn new(io: T, ready: Ready) -> io::Result<Self> {
-        let reactor = with_driver(|driver| Arc::clone(driver.reactor()));
-        let reactor = reactor.ok_or_else(no_runtime_error)?;
+impl Registration {
+    /// Registers `io` with the current runtime, else the process-wide one. `ready` is assumed until it proves wrong.
+    pub(crate) fn new(io: &impl AsSource, ready: Ready) -> io::Result<Self> {
+        let reactor = with_driver(|driver| Arc::clone(driver.reactor())).ok_or_else(no_runtime_error)?;
         let source = Arc::new(Source::new(ready));
-        let key = reactor.register(&io, &source)?;
-        Ok(Self { io: Some(io), source, reactor, key })
+        let key = reactor.register(io, &source)?;
+        Ok(Self { source, reactor, key })
     }
 
-    #[inline]
-    pub(crate) fn get(&self) -> &T {
-        match &self.io {
-            Some(io) => io,
-            None => unreachable!("it is there until the end"),
-        }
+    /// Takes it out of its reactor (INV-4).
+    pub(crate) fn deregister(&self, io: &impl AsSource) {
+        self.reactor.deregister(io, self.key);
     }
 
-    /// Takes it out of the reactor.
-    pub(crate) fn into_inner(mut self) -> T {
-        match self.release() {
-            Some(io) => io,
-            None => unreachable!("it is there until the end"),
-        }
+    /// What is known now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.source.word.load()
     }
 
-    fn release(&mut self) -> Option<T> {
-        let io = self.io.take()?;
-        self.reactor.deregister(&io, self.key);
-        Some(io)
-    }
-
-    /// Waits at a place; where the system has no edges, asks for the next event.
-    fn poll_at(
-        &self,
-        cx: &mut Context<'_>,
-        place: &mut Place,
-        interest: Interest,
-        tried: Option<u64>,
-    ) -> Poll<io::Result<Snapshot>> {
-        let polled = self.source.poll_ready(cx, place, interest, tried)?;
-        if polled.is_pending() && self.reactor.is_oneshot() {
-            let interests = self.source.waiters.lock().interests();
-            self.reactor.rearm(self.get(), self.key, &interests)?;
-        }
-        polled.map(Ok)
-    }
-
-    fn poll_op<R>(
-        &self,
-        cx: &mut Context<'_>,
-        place: &mut Place,
-        interest: Interest,
-        mut f: impl FnMut(&T) -> io::Result<R>,
-        drained: impl Fn(&R) -> bool,
-    ) -> Poll<io::Result<R>> {
-        let proceed = ready!(poll_proceed(cx));
-        let mut tried = None;
-        loop {
-            let seen = ready!(self.poll_at(cx, place, interest, tried))?;
-            match f(self.get()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.source.readiness.clear(interest, seen.tick);
-                    tried = Some(seen.tick);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => {
-                    if SHORT_READ_DRAINS && result.as_ref().is_ok_and(&drained) {
-                        self.source.readiness.clear(interest, seen.tick);
-                    }
-                    proceed.made_progress();
-                    return Poll::Ready(result);
-                }
-            }
-        }
-    }
-
-    /// An operation of a `poll_…` method: one waiter per direction, the last waker counts.
-    pub(crate) fn poll_io<R>(
-        &self,
-        cx: &mut Context<'_>,
-        interest: Interest,
-        f: impl FnMut(&T) -> io::Result<R>,
-    ) -> Poll<io::Result<R>> {
-        self.poll_op(cx, &mut Place::Slot, interest, f, |_| false)
-    }
-
-    /// The same for bytes of a stream: fewer than `wanted` mean that there are no more for now.
-    #[inline]
-    pub(crate) fn poll_transfer(
-        &self,
-        cx: &mut Context<'_>,
-        interest: Interest,
-        wanted: usize,
-        f: impl FnMut(&T) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        self.poll_op(cx, &mut Place::Slot, interest, f, |moved| 0 < *moved && *moved < wanted)
-    }
-
-    /// Waits for readiness, by the slot of the direction.
+    /// Ready when an operation may go ahead that has been tried at the tick `tried`.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeGone`]; a source that cannot be armed.
     pub(crate) fn poll_ready(
         &self,
+        io: &impl AsSource,
         cx: &mut Context<'_>,
         interest: Interest,
-    ) -> Poll<io::Result<Ready>> {
-        let proceed = ready!(poll_proceed(cx));
-        let seen = ready!(self.poll_at(cx, &mut Place::Slot, interest, None))?;
-        proceed.made_progress();
-        Poll::Ready(Ok(seen.ready))
+        waiter: Option<&mut Waiter<'_>>,
+        tried: Option<u64>,
+    ) -> Poll<io::Result<Snapshot>> {
+        match self.source.check(interest, tried) {
+            Some(result) => Poll::Ready(result),
+            None => self.poll_wait(io, cx, interest, waiter, tried),
+        }
     }
 
-    /// An operation of a future, which is a waiter of its own.
-    pub(crate) async fn io<R>(
+    /// The slow half of [`poll_ready`](Self::poll_ready): leaves the waker.
+    fn poll_wait(
         &self,
+        io: &impl AsSource,
+        cx: &mut Context<'_>,
         interest: Interest,
-        mut f: impl FnMut(&T) -> io::Result<R>,
-    ) -> io::Result<R> {
-        let mut entry = Listed::new(&self.source);
-        poll_fn(|cx| self.poll_op(cx, &mut entry.place, interest, &mut f, |_| false)).await
-    }
-
-    /// The same for bytes of a stream.
-    pub(crate) async fn transfer(
-        &self,
-        interest: Interest,
-        wanted: usize,
-        mut f: impl FnMut(&T) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let mut entry = Listed::new(&self.source);
-        let drained = |moved: &usize| 0 < *moved && *moved < wanted;
-        poll_fn(|cx| self.poll_op(cx, &mut entry.place, interest, &mut f, drained)).await
-    }
-
-    /// Waits for readiness, as a waiter of its own.
-    pub(crate) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        let mut entry = Listed::new(&self.source);
-        poll_fn(|cx| {
-            let proceed = ready!(poll_proceed(cx));
-            let seen = ready!(self.poll_at(cx, &mut entry.place, interest, None))?;
-            proceed.made_progress();
-            Poll::Ready(Ok(seen.ready))
-        })
-        .await
-    }
-
-    /// Tries once. `WouldBlock` without a system call if it is known not to be ready.
-    pub(crate) fn try_io<R>(
-        &self,
-        interest: Interest,
-        f: impl FnOnce(&T) -> io::Result<R>,
-    ) -> io::Result<R> {
-        let Some(seen) = self.source.check(interest, None)? else {
-            return Err(io::ErrorKind::WouldBlock.into());
+        waiter: Option<&mut Waiter<'_>>,
+        tried: Option<u64>,
+    ) -> Poll<io::Result<Snapshot>> {
+        let mut listed = waiter.map(|waiter| &mut waiter.at);
+        // A clone is the user's code: not under the lock (INV-2). The slot mostly has this very waker already, or none.
+        let known = {
+            let mut waiters = self.source.waiters.lock();
+            let place = waiters.place(interest, listed.as_deref_mut());
+            place.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
         };
-        let result = f(self.get());
-        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            self.source.readiness.clear(interest, seen.tick);
+        let mut clone = if known { None } else { Some(cx.waker().clone()) };
+        let mut waiters = self.source.waiters.lock();
+        if let Some(result) = self.source.check(interest, tried) {
+            drop(waiters);
+            return Poll::Ready(result);
         }
-        result
+        let place = waiters.place(interest, listed);
+        if known && place.is_none() {
+            // An event took the waker in between, and this task has been woken for it: it will come back.
+            return Poll::Pending;
+        }
+        let old = match clone.take() {
+            Some(clone) => mem::replace(place, Some(clone)),
+            None => None,
+        };
+        let armed = match self.reactor.is_oneshot() {
+            true => self.reactor.rearm(io, self.key, &waiters.interests()),
+            false => Ok(()),
+        };
+        drop(waiters);
+        drop(old);
+        match armed {
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// An operation that started at `seen` found less than it asked for.
+    pub(crate) fn clear(&self, interest: Interest, seen: Snapshot) {
+        self.source.word.clear(interest, seen.tick);
+    }
+
+    /// A place in the list of waiters, for one call of an async function.
+    pub(crate) fn waiter(&self) -> Waiter<'_> {
+        Waiter { source: &self.source, at: None }
     }
 }
 
-impl<T: AsSource> Drop for Registered<T> {
-    fn drop(&mut self) {
-        drop(self.release());
-    }
-}
-
-impl<T: AsSource + fmt::Debug> fmt::Debug for Registered<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registered")
-            .field("io", self.get())
-            .field("ready", &self.source.readiness.load().ready)
-            .finish()
-    }
-}
-
-/// The entry of one future in the list, taken out when the future ends.
-struct Listed<'a> {
+/// One waiter of the list. Leaves it when dropped (INV-3).
+#[derive(Debug)]
+pub(crate) struct Waiter<'a> {
     source: &'a Source,
-    place: Place,
+    at: Option<usize>,
 }
 
-impl<'a> Listed<'a> {
-    fn new(source: &'a Source) -> Self {
-        Self { source, place: Place::Entry(None) }
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        if let Some(at) = self.at {
+            let left = self.source.waiters.lock().list.try_remove(at);
+            drop(left);
+        }
     }
 }
 
-impl Drop for Listed<'_> {
-    fn drop(&mut self) {
-        if let Place::Entry(Some(at)) = self.place {
-            self.source.forget(at);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn waiting(source: &Source, interest: Interest) -> Arc<Count> {
+        let count = Arc::new(Count::default());
+        let waker = Some(Waker::from(Arc::clone(&count)));
+        source.waiters.lock().list.insert(Listed { interest, waker });
+        count
+    }
+
+    #[test]
+    fn an_event_wakes_whom_it_concerns() {
+        for (ready, reads, writes) in [
+            (Ready::READABLE, 1, 0),
+            (Ready::WRITABLE, 0, 1),
+            (Ready::READ_CLOSED, 1, 0),
+            (Ready::WRITE_CLOSED, 0, 1),
+            (Ready::ERROR, 1, 1),
+            (Ready::GONE, 1, 1),
+            (Ready::EMPTY, 0, 0),
+        ] {
+            let source = Source::new(Ready::EMPTY);
+            let readers = [waiting(&source, Interest::Readable), waiting(&source, Interest::Readable)];
+            let writer = waiting(&source, Interest::Writable);
+            let mut wakers = WakeList::new();
+            source.on_event(ready, false, &mut wakers);
+            wakers.wake_all();
+            for reader in readers {
+                assert_eq!(reader.0.load(Ordering::Relaxed), reads, "{ready:?}");
+            }
+            assert_eq!(writer.0.load(Ordering::Relaxed), writes, "{ready:?}");
+        }
+    }
+
+    #[test]
+    fn everyone_looks_when_an_event_disarms_the_source() {
+        let source = Source::new(Ready::EMPTY);
+        let writer = waiting(&source, Interest::Writable);
+        let mut wakers = WakeList::new();
+        source.on_event(Ready::READABLE, true, &mut wakers);
+        assert_eq!(wakers.wake_all(), 1);
+        assert_eq!(writer.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_source_that_is_gone_fails_even_if_it_is_readable() {
+        let source = Source::new(Ready::READABLE);
+        source.on_event(Ready::GONE, true, &mut WakeList::new());
+        let error = source.check(Interest::Readable, None).unwrap().unwrap_err();
+        assert!(error.get_ref().unwrap().is::<RuntimeGone>());
     }
 }

@@ -357,7 +357,7 @@ pub struct Timer {
     /// Set at the first poll.
     shard: Option<Arc<Shard>>,
     deadline: Due,
-    pinned: PhantomPinned,
+    _pinned: PhantomPinned,
 }
 
 /// When a timer is due.
@@ -382,7 +382,7 @@ unsafe impl Sync for Timer {}
 impl Timer {
     pub fn new(deadline: Due) -> Self {
         let node = Node { entry: Entry::new(), state: AtomicU8::new(IDLE) };
-        Self { node, shard: None, deadline, pinned: PhantomPinned }
+        Self { node, shard: None, deadline, _pinned: PhantomPinned }
     }
 
     pub fn deadline(&self) -> Due {

@@ -35,7 +35,7 @@ use crate::call::{Call, CallHandle, Caller, Calls, OnceJob};
 use crate::config::Config;
 use crate::metrics::{Counter, Metrics, WorkerMetrics};
 use crate::shared::guarded;
-use crate::shutdown::{outlived, REASON, ShutdownReport};
+use crate::shutdown::{REASON, ShutdownReport, outlived};
 use crate::sync::{
     Arc, AtomicBool, AtomicU32, Injector, LIFO_STREAK, LONGEST_INTERVAL, Relaxed, Steal, Weak,
     full_fence,

@@ -9,11 +9,12 @@
 //! 6. Threads that are done are joined. Those that are not are stuck in user code: they are named in the report and
 //!    left behind. When the poll returns, its thread ends its task, empties the queues once more and goes.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use heist_core::registry::Registry;
 use heist_core::schedule::with_local;
-use heist_core::task::{self, TaskRef};
+use heist_core::task::{self, TaskId, TaskRef};
 
 use crate::blocking::Pool;
 use crate::shared::{CLOSING, STOPPING, Shared, guarded};
@@ -24,7 +25,7 @@ use crate::threads::Threads;
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Tasks and roots that have not ended.
+    /// Tasks and roots that had not ended when the grace was over. Most of them were aborted then, and are gone.
     pub tasks: Vec<TaskRef>,
     /// Blocking closures that have not returned.
     pub blocking: Vec<TaskRef>,
@@ -45,13 +46,14 @@ impl ShutdownReport {
     ) -> Self {
         let mut blocking = pool.running();
         blocking.retain(|task| !task.is_finished());
+        let mut seen: HashSet<TaskId> = blocking.iter().map(TaskRef::id).collect();
         let mut tasks = left;
+        tasks.retain(|task| seen.insert(task.id()));
         registry.for_each(|task| {
-            if !tasks.contains(&task) && !task.is_finished() {
+            if !task.is_finished() && seen.insert(task.id()) {
                 tasks.push(task);
             }
         });
-        tasks.retain(|task| !blocking.contains(task));
         Self {
             tasks,
             blocking,

@@ -445,11 +445,9 @@ impl<'a> Worker<'a> {
         } else {
             Bed::Parker
         };
-        let rest = shared
-            .sleep
-            .fall_asleep(index, bed, self.searching, self.quiet);
-        self.searching = false;
         let quiet = std::mem::take(&mut self.quiet);
+        let rest = shared.sleep.fall_asleep(index, bed, self.searching, quiet);
+        self.searching = false;
         let Rest::Asleep { watch } = rest else {
             self.leave_bed(bed);
             // Somebody may have relied on this worker's search.
@@ -464,11 +462,6 @@ impl<'a> Worker<'a> {
             self.searching = true;
             return Ok(());
         }
-        if quiet && self.is_unattended() {
-            // The driver was left between the watcher's look and its retirement.
-            self.searching = !shared.sleep.leave(index);
-            return Ok(());
-        }
         self.lie(bed, watch);
         Ok(())
     }
@@ -477,10 +470,6 @@ impl<'a> Worker<'a> {
         if bed == Bed::Driver {
             self.shared.role.release();
         }
-    }
-
-    fn is_unattended(&self) -> bool {
-        !self.shared.role.is_held() || self.shared.role.turns() != self.watched_turns
     }
 
     fn lie(&mut self, bed: Bed, watch: bool) {

@@ -20,6 +20,7 @@
 //! * CELL-4: the cell is freed by the event whose action is `Free`, and by then the stage and the waker slot are empty.
 //! * CELL-5: `scheduler` is followed by owners of a runnable or of `run` alone (SCHED-1).
 
+use super::block;
 use super::extras::Extras;
 use super::id::TaskId;
 use super::runnable::{Ran, Runnable};
@@ -28,9 +29,7 @@ use crate::context::RuntimeKey;
 use crate::error::TaskError;
 use crate::registry::LocalShard;
 use crate::schedule::{Schedule, Why, local_of};
-use crate::sync::{
-    AcqRel, Acquire, Arc, AtomicPtr, AtomicUsize, Relaxed, UnsafeCell, alloc, dealloc,
-};
+use crate::sync::{AcqRel, Acquire, Arc, AtomicPtr, AtomicUsize, Relaxed, UnsafeCell};
 use std::alloc::Layout;
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -135,8 +134,7 @@ impl<B, T> Cell<B, T> {
             born: origin.born,
             wait_site: [AtomicUsize::new(0), AtomicUsize::new(0)],
         };
-        // SAFETY: the layout has a size.
-        let memory = unsafe { alloc(Self::LAYOUT) }.cast::<Self>();
+        let memory = block::allocate(Self::LAYOUT).cast::<Self>();
         let Some(cell) = NonNull::new(memory) else { std::alloc::handle_alloc_error(Self::LAYOUT) };
         // SAFETY: freshly allocated with the layout of `Self`.
         unsafe { cell.write(Self { header, stage: UnsafeCell::new(stage) }) };
@@ -198,7 +196,7 @@ impl<B, T> Cell<B, T> {
         // SAFETY: the header's fields are dropped in place; the stage is empty (CELL-4), a union drops nothing.
         unsafe { header.cast::<Self>().drop_in_place() };
         // SAFETY: `allocate` made it with this layout.
-        unsafe { dealloc(header.as_ptr().cast(), Self::LAYOUT) };
+        unsafe { block::free(header.cast(), Self::LAYOUT) };
     }
 }
 

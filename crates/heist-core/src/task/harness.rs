@@ -61,13 +61,7 @@ impl<K: BodyKind, B: Future, S: Schedule> Harness<K, B, S> {
     ///
     /// The caller owns the runnable of a live cell of these types.
     unsafe fn run(header: NonNull<Header>) -> Ran {
-        // SAFETY: the runnable keeps the cell and, with it, the scheduler.
-        unsafe {
-            with_scheduler::<S, _>(header, |scheduler| {
-                let run = Run::<K, B, S> { header, scheduler, types: PhantomData };
-                run.poll_once()
-            })
-        }
+        Run::<K, B, S> { header, types: PhantomData }.poll_once()
     }
 
     /// For the vtable: ends a task whose runnable is thrown away.
@@ -93,13 +87,12 @@ impl<K: BodyKind, B: Future, S: Schedule> Harness<K, B, S> {
 }
 
 /// One run of a task.
-struct Run<'a, K, B, S: Schedule> {
+struct Run<K, B, S> {
     header: NonNull<Header>,
-    scheduler: Result<(&'a S, &'a S::Local), &'a Arc<S>>,
-    types: PhantomData<(K, B)>,
+    types: PhantomData<(K, B, S)>,
 }
 
-impl<K: BodyKind, B: Future, S: Schedule> Run<'_, K, B, S> {
+impl<K: BodyKind, B: Future, S: Schedule> Run<K, B, S> {
     #[inline]
     fn header(&self) -> &Header {
         // SAFETY: whoever runs a task keeps its cell until it gives up `run`.
@@ -108,8 +101,12 @@ impl<K: BodyKind, B: Future, S: Schedule> Run<'_, K, B, S> {
 
     #[inline]
     fn poll_once(&self) -> Ran {
-        if K::KIND == Kind::Local && self.scheduler.is_err() {
-            wrong_thread();
+        if K::KIND == Kind::Local {
+            // SAFETY: the runnable keeps the cell and, with it, the scheduler.
+            let here = unsafe { with_scheduler::<S, _>(self.header, |scheduler| scheduler.is_ok()) };
+            if !here {
+                wrong_thread();
+            }
         }
         match self.header().state.start() {
             Action::Poll => {}
@@ -212,14 +209,8 @@ impl<K: BodyKind, B: Future, S: Schedule> Run<'_, K, B, S> {
     #[inline]
     fn end(&self, outcome: TaskState, result: Result<B::Output, TaskError>) -> Ran {
         let header = self.header();
-        // Whoever ends a task takes it out of the registry first (REG-1).
-        match &self.scheduler {
-            Ok((scheduler, local)) => {
-                let shard: &LocalShard = S::local_shard(local);
-                scheduler.registry().remove(header.shard, header.slot, Some(shard));
-            }
-            Err(scheduler) => scheduler.registry().remove(header.shard, header.slot, None),
-        }
+        // SAFETY: this thread owns `run`, which keeps the cell and, until the task is taken out, the scheduler.
+        unsafe { with_scheduler::<S, _>(self.header, |scheduler| self.take_out(scheduler)) };
         let action = if header.state.load().has(Snapshot::JOIN | Snapshot::CALLBACKS) {
             // SAFETY: a cell of these types.
             let stage = unsafe { Cell::<B, B::Output>::stage(self.header) };
@@ -240,6 +231,19 @@ impl<K: BodyKind, B: Future, S: Schedule> Run<'_, K, B, S> {
             action => unsafe { callback::after_end(self.header, action) },
         }
         Ran::Over
+    }
+
+    /// Whoever ends a task takes it out of the registry first (REG-1).
+    #[inline]
+    fn take_out(&self, scheduler: Result<(&S, &S::Local), &Arc<S>>) {
+        let header = self.header();
+        match scheduler {
+            Ok((scheduler, local)) => {
+                let shard: &LocalShard = S::local_shard(local);
+                scheduler.registry().remove(header.shard, header.slot, Some(shard));
+            }
+            Err(scheduler) => scheduler.registry().remove(header.shard, header.slot, None),
+        }
     }
 
     /// Runs user code that must not take the worker down.

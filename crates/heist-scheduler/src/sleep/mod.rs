@@ -30,7 +30,7 @@ use std::fmt;
 use crossbeam_utils::CachePadded;
 use heist_core::platform::Parker;
 
-use crate::sync::{Arc, AtomicBool, Mutex, Relaxed, full_fence};
+use crate::sync::{Arc, AtomicBool, Mutex, Relaxed, full_fence, mutation};
 
 pub(crate) mod counters;
 #[cfg(loom)]
@@ -224,7 +224,7 @@ impl Sleep {
             self.idle.change(stop);
             Rest::Retire
         } else {
-            let others_awake = list.asleep.len() + 1 < list.serving;
+            let others_awake = list.asleep.len() + 1 < list.serving && !mutation("watch-alone");
             let wanted = others_awake || (bed == Bed::Parker && !quiet);
             let watch = wanted && !list.is_watched();
             list.asleep.push(Sleeper { index, bed, watch });
@@ -265,9 +265,8 @@ impl Sleep {
 
     /// The caller leaves the driver with work. If nobody watches meanwhile, one of the parked workers shall.
     pub(crate) fn ensure_watch(&self) -> Wake {
-        // ORDERING(watch-dekker): the role was given back before, the flag is read after; the watcher that retires
-        // writes the flag, fences in `fall_asleep`, and reads the role.
-        full_fence("watch-fence");
+        // ORDERING(watch-lock): the caller has just left the list. A watcher that retires does so under the list's lock:
+        // after that, it sees that somebody is awake, and stays; before that, it is seen here.
         if self.watched.load(Relaxed) || self.idle.load().sleeping() == 0 {
             return Wake::Nobody;
         }
@@ -389,7 +388,7 @@ impl Sleep {
     }
 
     fn publish_watch(&self, list: &List) {
-        self.watched.store(list.is_watched(), Relaxed); // ORDERING(watch-dekker): fenced by both sides, see there.
+        self.watched.store(list.is_watched(), Relaxed); // ORDERING(watch-lock): see `ensure_watch`.
     }
 }
 

@@ -196,7 +196,8 @@ pub fn leaving_the_driver_against_retiring_watcher() {
     for (index, parker) in parkers.iter().enumerate() {
         world.sleep.move_in(index, Arc::clone(parker));
     }
-    for (index, bed) in [(0, Bed::Driver), (1, Bed::Parker)] {
+    // The last one to fall asleep sees all others asleep: so the one in the driver does not watch.
+    for (index, bed) in [(1, Bed::Parker), (0, Bed::Driver)] {
         let Rest::Asleep { .. } = world.sleep.fall_asleep(index, bed, false, true) else {
             unreachable!("nobody was blocked")
         };
@@ -211,22 +212,12 @@ pub fn leaving_the_driver_against_retiring_watcher() {
     });
     // The watcher's period is over: it gets up, looks, and goes to sleep again until it has taken the driver over or
     // has a reason to get up again by itself.
-    let turns = world.role.turns();
-    let watched = world.role.is_held();
-    let mut quiet = watched;
+    let mut quiet = world.role.is_held();
     assert!(world.sleep.leave(1));
-    loop {
-        if world.role.try_acquire(1) {
-            break;
-        }
+    while !world.role.try_acquire(1) {
         let rest = world.sleep.fall_asleep(1, Bed::Parker, false, quiet);
         if rest == (Rest::Asleep { watch: true }) {
             break;
-        }
-        if !world.role.is_held() || world.role.turns() != turns {
-            assert!(world.sleep.leave(1));
-            quiet = false;
-            continue;
         }
         // Nobody watches, so whoever leaves the driver must appoint this one.
         parkers[1].park(None);

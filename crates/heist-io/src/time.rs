@@ -1,0 +1,14 @@
+//! Sleeping, timeouts and intervals.
+//!
+//! Time is that of the runtime's [`Platform`](heist_core::platform::Platform). A sleep never ends early. Sleeps that one
+//! thread armed for the same instant end in the order in which they were first polled.
+//!
+//! Making any of these needs no runtime and touches none; polling does.
+
+mod interval;
+mod sleep;
+mod timeout;
+
+pub use interval::{Interval, MissedTickBehavior, Tick, interval, interval_at};
+pub use sleep::{Sleep, sleep, sleep_until};
+pub use timeout::{Elapsed, Timeout, timeout, timeout_at};
