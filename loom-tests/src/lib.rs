@@ -1,6 +1,6 @@
 //! What the loom models have in common: bounds, a scheduler that is as small as can be, and a task to look at.
 //!
-//! `cargo xtask loom` runs every model of `tests/` against the code that ships, and every mutation of [`MUTATIONS`] against the
+//! `cargo xtask loom` runs every model of `tests/` against the code that ships, and every mutation of its table against the
 //! model that must catch it. Without `--cfg loom` this package is empty.
 
 #![cfg(loom)]
@@ -11,15 +11,25 @@ mod task;
 pub use scheduler::{Local, Runtime, Scheduler};
 pub use task::{Body, Counting, Counts, Opener, Output, World};
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Each planted defect, with the model that must fail because of it.
 pub const MUTATIONS: &[(&str, &str)] = &[
     ("racing_pairs_of_an_idle_task", "task-word-relaxed"),
-    ("a_callback_added_late_races_with_the_drain", "callback-drained-unlocked"),
-    ("an_inspector_races_with_the_end_of_a_task", "registry-ignore-lock"),
+    (
+        "a_callback_added_late_races_with_the_drain",
+        "callback-drained-unlocked",
+    ),
+    (
+        "an_inspector_races_with_the_end_of_a_task",
+        "registry-ignore-lock",
+    ),
     ("among_siblings_one_takes", "catch-clock-runs"),
+    ("push_against_falling_asleep", "notify-fence"),
+    ("push_against_falling_asleep", "sleep-fence"),
+    ("push_against_last_searcher", "last-searcher-fence"),
+    ("leaving_the_driver_against_retiring_watcher", "watch-alone"),
 ];
 
 /// Explores `model`, and prints how much that was.
@@ -32,6 +42,7 @@ pub const MUTATIONS: &[(&str, &str)] = &[
 pub fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
     if let Ok(mutation) = std::env::var("HEIST_MUTATION") {
         heist_core::sync::set_mutation(&mutation);
+        heist_scheduler::sync::set_mutation(&mutation);
     }
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(2));

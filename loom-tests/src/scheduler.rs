@@ -38,11 +38,17 @@ impl Schedule for Scheduler {
     type Local = Local;
 
     fn schedule_local(&self, _: &Local, runnable: Runnable, _: Why) {
-        assert!(self.slot.swap(runnable).is_none(), "a task has one runnable");
+        assert!(
+            self.slot.swap(runnable).is_none(),
+            "a task has one runnable"
+        );
     }
 
     fn schedule_remote(self: &Arc<Self>, runnable: Runnable, _: Why) {
-        assert!(self.slot.swap(runnable).is_none(), "a task has one runnable");
+        assert!(
+            self.slot.swap(runnable).is_none(),
+            "a task has one runnable"
+        );
     }
 
     fn registry(&self) -> &Registry {
@@ -95,7 +101,9 @@ impl RuntimeContext for Scheduler {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> loom::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// A scheduler and the end of it.
@@ -125,7 +133,9 @@ impl Runtime {
 
     /// Runs the task once if it is queued, on a thread that is no worker. Puts it back if it yields.
     pub fn run_once(&self) -> bool {
-        let Some(runnable) = self.0.slot.take() else { return false };
+        let Some(runnable) = self.0.slot.take() else {
+            return false;
+        };
         if let Ran::Yielded(again) = runnable.run() {
             assert!(self.0.slot.swap(again).is_none(), "a task has one runnable");
         }
@@ -143,7 +153,12 @@ impl Runtime {
     ///
     /// If another thread is in one.
     pub fn frame<R>(&self, f: impl FnOnce() -> R) -> R {
-        let local = Local(self.0.registry.local_shard(0).expect("one worker at a time"));
+        let local = Local(
+            self.0
+                .registry
+                .local_shard(0)
+                .expect("one worker at a time"),
+        );
         worker_frame(&self.0, &local, 0, f)
     }
 

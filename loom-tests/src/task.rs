@@ -111,7 +111,14 @@ impl World {
             counts: Arc::clone(&counts),
         };
         let task = task::spawn(&runtime.0, body, Meta::caller());
-        Self { view: task.task_ref(), runtime, task: Some(task), counts, opened, waker }
+        Self {
+            view: task.task_ref(),
+            runtime,
+            task: Some(task),
+            counts,
+            opened,
+            waker,
+        }
     }
 
     /// A task that waits.
@@ -132,7 +139,10 @@ impl World {
     /// What the body waits for.
     pub fn opener(&self) -> Opener {
         let waker = self.waker.lock().expect("never poisoned").clone();
-        Opener { opened: Arc::clone(&self.opened), waker }
+        Opener {
+            opened: Arc::clone(&self.opened),
+            waker,
+        }
     }
 
     /// Adds an untyped callback.
@@ -148,7 +158,9 @@ impl World {
     /// Polls the handle once with a waker that counts.
     pub fn poll(task: &mut Task<Output>, counts: &Arc<Counts>) -> bool {
         let waker = Waker::from(Arc::new(Counting(Arc::clone(counts))));
-        Pin::new(task).poll(&mut Context::from_waker(&waker)).is_ready()
+        Pin::new(task)
+            .poll(&mut Context::from_waker(&waker))
+            .is_ready()
     }
 
     /// Lets the task end and looks whether everything happened exactly once.
@@ -167,7 +179,11 @@ impl World {
         let counts = &self.counts;
         let read = |count: &AtomicUsize| count.load(SeqCst);
         assert_eq!(read(&counts.bodies), 1, "the body is dropped once");
-        assert_eq!(read(&counts.made), read(&counts.outputs), "outputs are dropped once");
+        assert_eq!(
+            read(&counts.made),
+            read(&counts.outputs),
+            "outputs are dropped once"
+        );
         assert_eq!(read(&counts.added), read(&counts.ran), "callbacks run once");
         self.runtime.close();
     }

@@ -37,34 +37,40 @@ fn a_callback_added_late_races_with_the_drain() {
 
 #[test]
 fn a_late_callback_races_with_the_take_and_the_handles_drop() {
-    explore("a_late_callback_races_with_the_take_and_the_handles_drop", || {
-        let mut world = World::over();
-        let mut task = world.task.take().expect("the handle");
-        let (view, counts) = (world.view.clone(), Arc::clone(&world.counts));
-        let adder = thread::spawn(move || World::add_callback(&view, &counts));
-        let (runtime, counts) = (world.runtime.clone(), Arc::clone(&world.counts));
-        let runner = thread::spawn(move || runtime.run_all());
-        let _ = World::poll(&mut task, &counts);
-        drop(task);
-        adder.join().expect("the model's thread");
-        runner.join().expect("the model's thread");
-        world.check();
-    });
+    explore(
+        "a_late_callback_races_with_the_take_and_the_handles_drop",
+        || {
+            let mut world = World::over();
+            let mut task = world.task.take().expect("the handle");
+            let (view, counts) = (world.view.clone(), Arc::clone(&world.counts));
+            let adder = thread::spawn(move || World::add_callback(&view, &counts));
+            let (runtime, counts) = (world.runtime.clone(), Arc::clone(&world.counts));
+            let runner = thread::spawn(move || runtime.run_all());
+            let _ = World::poll(&mut task, &counts);
+            drop(task);
+            adder.join().expect("the model's thread");
+            runner.join().expect("the model's thread");
+            world.check();
+        },
+    );
 }
 
 #[test]
 fn an_awaiter_that_a_late_callback_holds_back_is_woken() {
-    explore("an_awaiter_that_a_late_callback_holds_back_is_woken", || {
-        let mut world = World::over();
-        World::add_callback(&world.view, &world.counts);
-        let mut task = world.task.take().expect("the handle");
-        let runtime = world.runtime.clone();
-        let runner = thread::spawn(move || runtime.run_all());
-        let ready = World::poll(&mut task, &world.counts);
-        runner.join().expect("the model's thread");
-        let woken = world.counts.woken.load(std::sync::atomic::Ordering::SeqCst);
-        assert!(ready || woken >= 1, "the wake was lost");
-        assert!(ready || World::poll(&mut task, &world.counts));
-        world.check();
-    });
+    explore(
+        "an_awaiter_that_a_late_callback_holds_back_is_woken",
+        || {
+            let mut world = World::over();
+            World::add_callback(&world.view, &world.counts);
+            let mut task = world.task.take().expect("the handle");
+            let runtime = world.runtime.clone();
+            let runner = thread::spawn(move || runtime.run_all());
+            let ready = World::poll(&mut task, &world.counts);
+            runner.join().expect("the model's thread");
+            let woken = world.counts.woken.load(std::sync::atomic::Ordering::SeqCst);
+            assert!(ready || woken >= 1, "the wake was lost");
+            assert!(ready || World::poll(&mut task, &world.counts));
+            world.check();
+        },
+    );
 }

@@ -84,12 +84,19 @@ fn a_catcher_that_is_dropped_passes_the_request_on() {
 fn among_siblings_one_takes() {
     explore("among_siblings_one_takes", || {
         let runtime = Runtime::new();
-        let mut both: Vec<Pin<Box<_>>> =
-            (0..2).map(|_| Box::pin(catch_cancel(pending::<()>()))).collect();
+        let mut both: Vec<Pin<Box<_>>> = (0..2)
+            .map(|_| Box::pin(catch_cancel(pending::<()>())))
+            .collect();
         let body = poll_fn(move |cx| {
-            let taken: Vec<bool> =
-                both.iter_mut().map(|catcher| catcher.as_mut().poll(cx).is_ready()).collect();
-            if taken.contains(&true) { Poll::Ready(taken) } else { Poll::Pending }
+            let taken: Vec<bool> = both
+                .iter_mut()
+                .map(|catcher| catcher.as_mut().poll(cx).is_ready())
+                .collect();
+            if taken.contains(&true) {
+                Poll::Ready(taken)
+            } else {
+                Poll::Pending
+            }
         });
         let task = task::spawn(&runtime.0, body, Meta::caller());
         runtime.run_all();

@@ -49,7 +49,9 @@ fn a_result_races_with_the_cancellation() {
         let set = other.join().expect("the model's thread");
         assert!(set != cancelled, "exactly one of them wins");
         let count = Arc::new(Count::default());
-        let Poll::Ready(result) = poll(&mut deferred, &count) else { panic!("it is over") };
+        let Poll::Ready(result) = poll(&mut deferred, &count) else {
+            panic!("it is over")
+        };
         assert_eq!(result.is_ok(), set);
     });
 }

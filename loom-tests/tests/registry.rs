@@ -15,7 +15,12 @@ fn an_inspector_races_with_the_end_of_a_task() {
         drop(task::spawn(&runtime.0, async {}, Meta::caller()));
         let inspected = runtime.clone();
         let other = thread::spawn(move || {
-            inspected.0.registry().tasks().iter().for_each(|task| drop(task.name()));
+            inspected
+                .0
+                .registry()
+                .tasks()
+                .iter()
+                .for_each(|task| drop(task.name()));
         });
         runtime.run_once();
         other.join().expect("the model's thread");
@@ -85,6 +90,9 @@ fn a_remote_wake_races_with_the_end_of_the_runtime() {
         let World { runtime, view, .. } = world;
         drop((runtime, view));
         other.join().expect("the model's thread");
-        assert!(weak.upgrade().is_none(), "the scheduler goes with its last user");
+        assert!(
+            weak.upgrade().is_none(),
+            "the scheduler goes with its last user"
+        );
     });
 }

@@ -2,8 +2,8 @@
 
 #![cfg(loom)]
 
-use heist_loom_tests::{Counts, Runtime, World, explore};
 use heist_core::task::{Task, TaskRef};
+use heist_loom_tests::{Counts, Runtime, World, explore};
 use loom::thread;
 use std::sync::Arc;
 
@@ -45,9 +45,17 @@ impl Actor {
             runtime: world.runtime.clone(),
             view: world.view.clone(),
             counts: Arc::clone(&world.counts),
-            handle: if needs_handle { world.task.take() } else { None },
+            handle: if needs_handle {
+                world.task.take()
+            } else {
+                None
+            },
             opener: Box::new(move |by_value| {
-                if by_value { opener.open() } else { opener.open_by_ref() }
+                if by_value {
+                    opener.open()
+                } else {
+                    opener.open_by_ref()
+                }
             }),
         }
     }
@@ -90,7 +98,9 @@ impl Actor {
             }
             "typed_callback" => {
                 let counts = Arc::clone(&self.counts);
-                counts.added.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                counts
+                    .added
+                    .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                 if let Some(handle) = &self.handle {
                     handle.add_done_callback(move |task| {
                         let _ = task.result().is_ok();
@@ -104,7 +114,10 @@ impl Actor {
     }
 
     fn poll(&mut self) {
-        let ready = self.handle.as_mut().is_some_and(|task| World::poll(task, &self.counts));
+        let ready = self
+            .handle
+            .as_mut()
+            .is_some_and(|task| World::poll(task, &self.counts));
         if ready {
             self.handle = None;
         }
@@ -132,7 +145,11 @@ fn racing_pairs(name: &'static str, start: fn() -> World) {
             *total.lock().expect("never poisoned") += 1;
         }
     }
-    assert_eq!(total.into_inner().expect("never poisoned"), 105, "pairs of events");
+    assert_eq!(
+        total.into_inner().expect("never poisoned"),
+        105,
+        "pairs of events"
+    );
 }
 
 #[test]
@@ -183,20 +200,23 @@ fn two_wakes_and_a_cancel_race_with_the_poll() {
 
 #[test]
 fn the_handle_is_polled_and_dropped_while_the_task_ends() {
-    explore("the_handle_is_polled_and_dropped_while_the_task_ends", || {
-        let mut world = World::new();
-        world.opener().open();
-        let mut task = world.task.take().expect("the handle");
-        let counts = Arc::clone(&world.counts);
-        let other = thread::spawn(move || {
-            if !World::poll(&mut task, &counts) && !World::poll(&mut task, &counts) {
-                drop(task);
-            }
-        });
-        world.runtime.run_once();
-        other.join().expect("the model's thread");
-        world.check();
-    });
+    explore(
+        "the_handle_is_polled_and_dropped_while_the_task_ends",
+        || {
+            let mut world = World::new();
+            world.opener().open();
+            let mut task = world.task.take().expect("the handle");
+            let counts = Arc::clone(&world.counts);
+            let other = thread::spawn(move || {
+                if !World::poll(&mut task, &counts) && !World::poll(&mut task, &counts) {
+                    drop(task);
+                }
+            });
+            world.runtime.run_once();
+            other.join().expect("the model's thread");
+            world.check();
+        },
+    );
 }
 
 #[test]

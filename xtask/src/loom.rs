@@ -75,6 +75,8 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
 /// Builds the package once, then asks it for its models and mutations.
 fn discover() -> Outcome<(Vec<Model>, Vec<Pair>)> {
     let mut build = cargo("test -p heist-loom-tests --release --no-run --message-format=json");
+    // Loom is slow without optimisation, and the invariants shall be checked.
+    build.env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true");
     build.env("CARGO_TARGET_DIR", project::target("loom"));
     build
         .env("RUSTFLAGS", "--cfg loom")

@@ -46,8 +46,16 @@ pub struct Finished<'a, T> {
 impl<'a, T> Finished<'a, T> {
     fn new(task: &'a TaskRef) -> Self {
         let header = task.header();
-        let taken = header.state.load().has(Snapshot::TAKEN).then(|| TaskError::taken(header.id));
-        Self { task, taken, output: PhantomData }
+        let taken = header
+            .state
+            .load()
+            .has(Snapshot::TAKEN)
+            .then(|| TaskError::taken(header.id));
+        Self {
+            task,
+            taken,
+            output: PhantomData,
+        }
     }
 
     /// The id of the task.
@@ -122,9 +130,14 @@ pub(crate) unsafe fn add(task: &TaskRef, callback: Callback) -> CallbackId {
 
 /// Takes a callback back, unless it was started.
 pub(crate) fn remove(task: &TaskRef, id: CallbackId) -> bool {
-    let Some(extras) = task.header().extras() else { return false };
+    let Some(extras) = task.header().extras() else {
+        return false;
+    };
     let mut extras = extras.lock();
-    let found = extras.callbacks.iter().position(|(other, _)| *other == id.0);
+    let found = extras
+        .callbacks
+        .iter()
+        .position(|(other, _)| *other == id.0);
     let removed = found.and_then(|at| extras.callbacks.remove(at));
     drop(extras);
     let found = removed.is_some();
@@ -276,7 +289,9 @@ pub(crate) fn drop_waker(waker: Option<std::task::Waker>) {
 /// Wakes the owner of a promise, who waits for the other side to go.
 #[cold]
 pub(crate) fn wake_promise(header: &Header) {
-    let waker = header.extras().and_then(|extras| extras.lock().cancel_waker.take());
+    let waker = header
+        .extras()
+        .and_then(|extras| extras.lock().cancel_waker.take());
     if let Some(waker) = waker {
         wake(waker);
     }

@@ -63,10 +63,18 @@ impl Catchers {
         let mut found = None;
         loop {
             let parent = |entry: &&Entry| {
-                let parent = if self.exists(entry.parent) { entry.parent } else { 0 };
+                let parent = if self.exists(entry.parent) {
+                    entry.parent
+                } else {
+                    0
+                };
                 parent == level
             };
-            let Some(last) = self.entries.iter().filter(parent).max_by_key(|entry| entry.polled)
+            let Some(last) = self
+                .entries
+                .iter()
+                .filter(parent)
+                .max_by_key(|entry| entry.polled)
             else {
                 return found;
             };
@@ -78,7 +86,12 @@ impl Catchers {
     fn enter(&mut self, parent: u32, waker: Option<Waker>) -> u32 {
         self.last_id += 1;
         self.clock += 1;
-        let entry = Entry { id: self.last_id, parent, polled: self.clock, waker };
+        let entry = Entry {
+            id: self.last_id,
+            parent,
+            polled: self.clock,
+            waker,
+        };
         self.entries.push(entry);
         self.last_id
     }
@@ -98,7 +111,10 @@ impl Catchers {
 /// `try: … except asyncio.CancelledError:`
 #[doc(alias = "CancelledError")]
 pub fn catch_cancel<F: Future>(body: F) -> CatchCancel<F> {
-    CatchCancel { body: Some(body), place: None }
+    CatchCancel {
+        body: Some(body),
+        place: None,
+    }
 }
 
 pin_project! {
@@ -141,7 +157,10 @@ impl Place {
     fn take(&self) -> bool {
         let inner = self.lock();
         self.task.has_request()
-            && inner.catchers.designated().is_some_and(|entry| entry.id == self.id)
+            && inner
+                .catchers
+                .designated()
+                .is_some_and(|entry| entry.id == self.id)
             && self.task.header().state.deliver() == Action::Taken
     }
 
@@ -176,7 +195,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut inner = self.lock();
         let catchers = &mut inner.catchers;
-        let at = catchers.entries.iter().position(|entry| entry.id == self.id);
+        let at = catchers
+            .entries
+            .iter()
+            .position(|entry| entry.id == self.id);
         let gone = at.map(|at| catchers.entries.swap_remove(at));
         if catchers.entries.is_empty() {
             let _ = self.task.header().state.uncatch();
@@ -233,7 +255,9 @@ impl<F: Future> Future for CatchCancel<F> {
         } else if let Some(task) = current {
             *this.place = Place::enter(task, cx.waker());
         }
-        let Some(place) = this.place.as_ref() else { return polled.poll(cx).map(Ok) };
+        let Some(place) = this.place.as_ref() else {
+            return polled.poll(cx).map(Ok);
+        };
         let inside = Inside::enter(place.id);
         let result = polled.poll(cx);
         drop(inside);
@@ -267,7 +291,9 @@ impl<F: Future> Future for CatchCancel<F> {
 
 impl<F> fmt::Debug for CatchCancel<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CatchCancel").field("active", &self.place.is_some()).finish_non_exhaustive()
+        f.debug_struct("CatchCancel")
+            .field("active", &self.place.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -279,9 +305,14 @@ pub struct Cancelled {
 
 impl Cancelled {
     fn from(place: &mut Option<Place>) -> Self {
-        let place = place.take().expect("only an active catcher takes a request");
+        let place = place
+            .take()
+            .expect("only an active catcher takes a request");
         let reason = place.lock().reason.clone();
-        Self { task: place.task.clone(), reason }
+        Self {
+            task: place.task.clone(),
+            reason,
+        }
     }
 
     /// What was given to `cancel_with`.
@@ -304,13 +335,19 @@ impl Cancelled {
     ///
     /// A bare `raise` in the `except CancelledError` block.
     pub fn resume<T>(self) -> Resume<T> {
-        Resume { cancelled: self, output: PhantomData }
+        Resume {
+            cancelled: self,
+            output: PhantomData,
+        }
     }
 }
 
 impl fmt::Debug for Cancelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cancelled").field("task", &self.task).field("reason", &self.reason).finish()
+        f.debug_struct("Cancelled")
+            .field("task", &self.task)
+            .field("reason", &self.reason)
+            .finish()
     }
 }
 

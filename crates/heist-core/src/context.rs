@@ -124,7 +124,8 @@ pub fn with_current<R>(f: impl FnOnce(Option<&Arc<dyn RuntimeContext>>) -> R) ->
     // Destructors of other thread-locals may come here after this one is gone.
     let found = ENTERED.try_with(|entered| {
         let entered = entered.borrow();
-        f.take().map(|f| f(entered.last().map(|(_, runtime)| runtime)))
+        f.take()
+            .map(|f| f(entered.last().map(|(_, runtime)| runtime)))
     });
     match (found, f) {
         (Ok(Some(result)), _) => result,
@@ -143,10 +144,13 @@ pub fn current_or_global() -> Option<Arc<dyn RuntimeContext>> {
     try_current().or_else(|| GLOBAL.get().and_then(|provider| provider()))
 }
 
-static GLOBAL: OnceLock<fn() -> Option<Arc<dyn RuntimeContext>>> = OnceLock::new();
+/// Gives the process-wide runtime, started by that if need be.
+pub type GlobalProvider = fn() -> Option<Arc<dyn RuntimeContext>>;
+
+static GLOBAL: OnceLock<GlobalProvider> = OnceLock::new();
 
 /// Says where the process-wide runtime comes from. The first call counts.
-pub fn set_global_provider(provider: fn() -> Option<Arc<dyn RuntimeContext>>) {
+pub fn set_global_provider(provider: GlobalProvider) {
     let _ = GLOBAL.set(provider);
 }
 
@@ -154,7 +158,10 @@ pub fn set_global_provider(provider: fn() -> Option<Arc<dyn RuntimeContext>>) {
 ///
 /// Inside a task the guard's effect ends with the poll that made it, even if the guard is kept over an await.
 pub fn enter(runtime: Arc<dyn RuntimeContext>) -> EnterGuard {
-    EnterGuard { id: push(runtime), not_send: PhantomData }
+    EnterGuard {
+        id: push(runtime),
+        not_send: PhantomData,
+    }
 }
 
 fn push(runtime: Arc<dyn RuntimeContext>) -> u64 {
@@ -226,13 +233,20 @@ pub(crate) struct RuntimeKey {
 
 impl RuntimeKey {
     /// The key of no runtime.
-    pub(crate) const NONE: Self = Self { index: u16::MAX, generation: 0 };
+    pub(crate) const NONE: Self = Self {
+        index: u16::MAX,
+        generation: 0,
+    };
 
     /// The runtime, if it is still there.
     pub(crate) fn upgrade(self) -> Option<Arc<dyn RuntimeContext>> {
         let table = RUNTIMES.lock();
         let place = table.get(usize::from(self.index))?;
-        if place.generation == self.generation { place.runtime.as_ref()?.upgrade() } else { None }
+        if place.generation == self.generation {
+            place.runtime.as_ref()?.upgrade()
+        } else {
+            None
+        }
     }
 
     /// Enters `runtime` into the table. `None` if 65535 runtimes live at once.
@@ -244,12 +258,18 @@ impl RuntimeKey {
             return None;
         }
         if free.is_none() {
-            table.push(Place { generation: 0, runtime: None });
+            table.push(Place {
+                generation: 0,
+                runtime: None,
+            });
         }
         let place = &mut table[index];
         place.generation = place.generation.wrapping_add(1);
         place.runtime = Some(runtime);
-        Some(Self { index: u16::try_from(index).ok()?, generation: place.generation })
+        Some(Self {
+            index: u16::try_from(index).ok()?,
+            generation: place.generation,
+        })
     }
 
     /// Takes the runtime out of the table.

@@ -6,7 +6,6 @@ use crate::task::TaskId;
 use std::any::Any;
 use std::borrow::Cow;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::{error, fmt, io};
 
 /// Why a task or a deferred value has no result.
@@ -97,7 +96,7 @@ impl TaskError {
     /// Gives the error back if the task did not panic, or if a clone of this error gave the payload away already.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, TaskError> {
         let payload = match &self.0.kind {
-            Kind::Panic(panic) => panic.payload.lock().ok().and_then(|mut payload| payload.take()),
+            Kind::Panic(panic) => panic.lock().payload.take(),
             _ => None,
         };
         payload.ok_or(self)
@@ -106,8 +105,7 @@ impl TaskError {
     /// Somebody looked: there is nothing left to report.
     pub(crate) fn retrieved(&self) {
         if let Kind::Panic(panic) = &self.0.kind {
-            // Relaxed is right: it is read by the drop of the last clone, which the count orders.
-            panic.retrieved.store(true, Ordering::Relaxed);
+            panic.lock().retrieved = true;
         }
     }
 }
@@ -121,7 +119,10 @@ impl fmt::Display for TaskError {
             Kind::Panic(panic) => write!(f, "task {id} panicked: {}", panic.message),
             Kind::SelfAwait => write!(f, "task {id} awaits itself, which would never end"),
             Kind::RuntimeGone => write!(f, "task {id} never ran: {RuntimeGone}"),
-            Kind::Taken => write!(f, "the result of task {id} has already been taken by an await"),
+            Kind::Taken => write!(
+                f,
+                "the result of task {id} has already been taken by an await"
+            ),
         }
     }
 }
@@ -143,15 +144,26 @@ impl From<TaskError> for io::Error {
 /// A caught panic, which reports itself if nobody ever looks at it.
 pub(crate) struct Panic {
     // A plain std mutex: it guards nothing that a model would look at, and is taken on a cold path.
-    payload: std::sync::Mutex<Option<Box<dyn Any + Send>>>,
+    left: std::sync::Mutex<Left>,
     message: String,
-    retrieved: AtomicBool,
     task: (TaskId, String),
     location: &'static Location<'static>,
     runtime: Option<Weak<dyn RuntimeContext>>,
 }
 
+struct Left {
+    payload: Option<Box<dyn Any + Send>>,
+    /// Somebody looked.
+    retrieved: bool,
+}
+
 impl Panic {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Left> {
+        self.left
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     pub(crate) fn new(
         payload: Box<dyn Any + Send>,
         task: (TaskId, String),
@@ -159,15 +171,28 @@ impl Panic {
         runtime: Option<Weak<dyn RuntimeContext>>,
     ) -> Self {
         let message = message(&*payload);
-        let payload = std::sync::Mutex::new(Some(payload));
-        Self { payload, message, retrieved: AtomicBool::new(false), task, location, runtime }
+        let left = Left {
+            payload: Some(payload),
+            retrieved: false,
+        };
+        Self {
+            left: std::sync::Mutex::new(left),
+            message,
+            task,
+            location,
+            runtime,
+        }
     }
 }
 
 impl Drop for Panic {
     fn drop(&mut self) {
-        let payload = self.payload.get_mut().ok().and_then(Option::take);
-        if !*self.retrieved.get_mut() {
+        let left = self
+            .left
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let payload = left.payload.take();
+        if !left.retrieved {
             let exception = ExceptionContext {
                 kind: ExceptionKind::NeverRetrieved,
                 message: &self.message,
@@ -244,7 +269,13 @@ pub enum ExceptionKind {
 impl<'a> ExceptionContext<'a> {
     /// A report without a task.
     pub fn new(kind: ExceptionKind, message: &'a str) -> Self {
-        Self { kind, message, task: None, location: None, payload: None }
+        Self {
+            kind,
+            message,
+            task: None,
+            location: None,
+            payload: None,
+        }
     }
 
     /// The same with the payload of a panic.

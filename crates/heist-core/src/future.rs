@@ -40,10 +40,21 @@ pub fn promise<T>() -> (Promise<T>, Deferred<T>) {
         runtime: RuntimeKey::NONE,
         born: 0,
     };
-    let header = Cell::<(), T>::allocate(origin, Stage { body: ManuallyDrop::new(()) });
+    let header = Cell::<(), T>::allocate(
+        origin,
+        Stage {
+            body: ManuallyDrop::new(()),
+        },
+    );
     // SAFETY: `PROMISED` has `join` set, and the cell's output is a `T`.
     let join = unsafe { Join::from_header(header) };
-    (Promise { header, output: PhantomData }, Deferred(join))
+    (
+        Promise {
+            header,
+            output: PhantomData,
+        },
+        Deferred(join),
+    )
 }
 
 /// The side that completes. Dropping it cancels the other.
@@ -74,7 +85,10 @@ unsafe fn complete<T>(
     if header.state.claim() == Action::Refused {
         return Err(output);
     }
-    let unwanted = !header.state.load().has(Snapshot::JOIN | Snapshot::CALLBACKS);
+    let unwanted = !header
+        .state
+        .load()
+        .has(Snapshot::JOIN | Snapshot::CALLBACKS);
     if outcome == TaskState::Finished && unwanted {
         let _ = header.state.unclaim();
         return Err(output);
@@ -150,7 +164,10 @@ impl<T> Promise<T> {
     ///
     /// Tokio's `oneshot::Sender::closed`.
     pub fn cancelled(&mut self) -> Cancellation<'_> {
-        Cancellation { header: self.header, promise: PhantomData }
+        Cancellation {
+            header: self.header,
+            promise: PhantomData,
+        }
     }
 }
 
@@ -283,10 +300,7 @@ impl<T> Deferred<T> {
     ///
     /// The first callback binds it to the runtime that is current then, else to the process-wide one: callbacks run there. Where there
     /// is none, they run on the thread that completes or adds.
-    pub fn add_done_callback(
-        &self,
-        f: impl FnOnce(&Finished<'_, T>) + Send + 'static,
-    ) -> CallbackId
+    pub fn add_done_callback(&self, f: impl FnOnce(&Finished<'_, T>) + Send + 'static) -> CallbackId
     where
         T: Send + 'static,
     {
@@ -321,6 +335,10 @@ impl<T> Future for Deferred<T> {
 impl<T> fmt::Debug for Deferred<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (id, state) = (self.id(), self.state());
-        write!(f, "<Deferred {state} id={id} at {}>", self.header().location)
+        write!(
+            f,
+            "<Deferred {state} id={id} at {}>",
+            self.header().location
+        )
     }
 }

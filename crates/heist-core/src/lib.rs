@@ -18,7 +18,10 @@ pub mod future;
 pub mod platform;
 #[allow(unsafe_code, reason = "its slots hold counted pointers to task cells")]
 pub mod registry;
-#[allow(unsafe_code, reason = "the worker frame lends its references through a thread-local")]
+#[allow(
+    unsafe_code,
+    reason = "the worker frame lends its references through a thread-local"
+)]
 pub mod schedule;
 #[allow(unsafe_code, reason = "reads the output of a task cell")]
 mod shared;

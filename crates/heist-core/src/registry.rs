@@ -31,8 +31,7 @@ use crate::context::RuntimeKey;
 use crate::schedule::Schedule;
 use crate::sync::{
     AcqRel, Acquire, Arc, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, Relaxed,
-    Release,
-    capacity, mutated, null_pointers, spin,
+    Release, capacity, mutated, null_pointers, spin,
 };
 use crate::task::{Header, TaskRef};
 use std::any::Any;
@@ -53,7 +52,6 @@ const BUCKETS: usize = 20;
 fn bucket_size(bucket: usize) -> usize {
     capacity((FIRST_BUCKET as usize) << bucket)
 }
-
 
 /// The live tasks of one runtime.
 pub struct Registry {
@@ -101,8 +99,13 @@ impl Registry {
             anchor: Mutex::new(Anchor::default()),
             key: AtomicU64::new(u64::from(RuntimeKey::NONE.index)),
         });
-        let outside = LocalShard::take(&inner, outside).expect("nobody has a new shard");
-        Self { inner, outside: Mutex::new(outside) }
+        let Some(outside) = LocalShard::take(&inner, outside) else {
+            unreachable!("nobody has a new shard");
+        };
+        Self {
+            inner,
+            outside: Mutex::new(outside),
+        }
     }
 
     /// Keeps `scheduler` alive until [`release`](Registry::release), and makes it findable from its tasks. Once, before
@@ -115,7 +118,10 @@ impl Registry {
         let key = RuntimeKey::register(Arc::downgrade(&scheduler.context()));
         let key = key.expect("at most 65535 runtimes at once");
         let mut anchor = self.inner.anchor.lock();
-        assert!(anchor.scheduler.is_none() && !anchor.releasing, "a registry is anchored once");
+        assert!(
+            anchor.scheduler.is_none() && !anchor.releasing,
+            "a registry is anchored once"
+        );
         anchor.scheduler = Some(Arc::clone(scheduler) as Arc<dyn Any + Send + Sync>);
         let packed = u64::from(key.generation) << 32 | u64::from(key.index);
         // Release is not needed: the scheduler reaches other threads by a synchronising hand-over.
@@ -124,7 +130,10 @@ impl Registry {
 
     pub(crate) fn key(&self) -> RuntimeKey {
         let packed = self.inner.key.load(Relaxed);
-        RuntimeKey { index: packed as u16, generation: (packed >> 32) as u32 }
+        RuntimeKey {
+            index: packed as u16,
+            generation: (packed >> 32) as u32,
+        }
     }
 
     /// The owner's side of shard `index`. `None` if somebody has it.
@@ -141,7 +150,10 @@ impl Registry {
 
     /// Calls `f` with each live task. No lock is held meanwhile.
     pub fn for_each(&self, mut f: impl FnMut(TaskRef)) {
-        self.inner.shards.iter().for_each(|shard| shard.for_each(&mut f));
+        self.inner
+            .shards
+            .iter()
+            .for_each(|shard| shard.for_each(&mut f));
     }
 
     /// How many tasks live: approximate while they come and go, exact at rest.
@@ -203,7 +215,9 @@ impl Inner {
     }
 
     fn try_release(&self) -> bool {
-        let at_rest = self.shards[..self.shards.len() - 1].iter().all(Shard::is_parked);
+        let at_rest = self.shards[..self.shards.len() - 1]
+            .iter()
+            .all(Shard::is_parked);
         if !at_rest || self.shards.iter().map(Shard::len).sum::<i64>() != 0 {
             return false;
         }
@@ -212,7 +226,11 @@ impl Inner {
         drop(anchor);
         let packed = self.key.load(Relaxed);
         if scheduler.is_some() {
-            RuntimeKey { index: packed as u16, generation: (packed >> 32) as u32 }.deregister();
+            RuntimeKey {
+                index: packed as u16,
+                generation: (packed >> 32) as u32,
+            }
+            .deregister();
         }
         // The scheduler goes with no lock held.
         drop(scheduler);
@@ -267,7 +285,10 @@ impl Shard {
     fn grow(&self) -> u32 {
         let slot = self.used.load(Relaxed);
         let (bucket, place) = Self::locate(slot);
-        assert!(bucket < BUCKETS, "more than 2^30 tasks of one worker live at once");
+        assert!(
+            bucket < BUCKETS,
+            "more than 2^30 tasks of one worker live at once"
+        );
         if place == 0 {
             let slots = Box::into_raw(null_pointers::<Header>(bucket_size(bucket)));
             // ORDERING(registry-bucket): whoever finds the bucket finds its slots empty.
@@ -288,7 +309,10 @@ impl Shard {
             slot.store(link(head as u32), Relaxed);
             let next = ((head >> 32) + 1) << 32 | u64::from(index);
             // ORDERING(registry-free): hands the link, and the slot, to the owner.
-            match self.remote.compare_exchange_weak(head, next, Release, Relaxed) {
+            match self
+                .remote
+                .compare_exchange_weak(head, next, Release, Relaxed)
+            {
                 Ok(_) => return,
                 Err(actual) => head = actual,
             }
@@ -371,7 +395,10 @@ fn clear(slot: &Slot, next: u32) {
             seen = slot.load(Relaxed);
             continue;
         }
-        debug_assert!(!seen.is_null() && seen.addr() & FREE == 0, "a task is taken out once");
+        debug_assert!(
+            !seen.is_null() && seen.addr() & FREE == 0,
+            "a task is taken out once"
+        );
         // ORDERING(registry-slot): Acquire sees the handle that an inspector took; Release keeps what came before.
         match slot.compare_exchange_weak(seen, link(next), AcqRel, Relaxed) {
             Ok(_) => return,
@@ -391,7 +418,11 @@ impl LocalShard {
     fn take(inner: &Arc<Inner>, index: usize) -> Option<Self> {
         let free = inner.shards.get(index)?.parked.lock().take()?;
         let index = u16::try_from(index).ok()?;
-        Some(Self { inner: Arc::clone(inner), index, free: Cell::new(free) })
+        Some(Self {
+            inner: Arc::clone(inner),
+            index,
+            free: Cell::new(free),
+        })
     }
 
     #[inline]
@@ -438,7 +469,10 @@ impl LocalShard {
         while seen as u32 != END {
             let emptied = seen >> 32 << 32 | u64::from(END);
             // ORDERING(registry-free): Acquire sees the links of all that was pushed.
-            match shard.remote.compare_exchange_weak(seen, emptied, Acquire, Relaxed) {
+            match shard
+                .remote
+                .compare_exchange_weak(seen, emptied, Acquire, Relaxed)
+            {
                 Ok(_) => {
                     let slot = seen as u32;
                     self.free.set(linked(shard.slot(slot).load(Relaxed)));
@@ -460,7 +494,9 @@ impl LocalShard {
     pub(crate) unsafe fn publish(&self, slot: u32, header: NonNull<Header>) {
         let shard = self.shard();
         // Single writer: a plain addition.
-        shard.inserted.store(shard.inserted.load(Relaxed) + 1, Relaxed);
+        shard
+            .inserted
+            .store(shard.inserted.load(Relaxed) + 1, Relaxed);
         // ORDERING(registry-slot): Release shows the finished cell to inspectors.
         shard.slot(slot).store(header.as_ptr(), Release);
     }
@@ -469,7 +505,9 @@ impl LocalShard {
     fn remove(&self, slot: u32) {
         let shard = self.shard();
         clear(shard.slot(slot), self.free.replace(slot));
-        shard.removed.store(shard.removed.load(Relaxed) + 1, Relaxed);
+        shard
+            .removed
+            .store(shard.removed.load(Relaxed) + 1, Relaxed);
     }
 }
 
@@ -490,6 +528,8 @@ impl fmt::Debug for Registry {
 
 impl fmt::Debug for LocalShard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalShard").field("index", &self.index).finish()
+        f.debug_struct("LocalShard")
+            .field("index", &self.index)
+            .finish()
     }
 }

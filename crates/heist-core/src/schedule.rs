@@ -112,8 +112,11 @@ pub fn worker_frame<S: Schedule, R>(
 ) -> R {
     let held = Arc::clone(scheduler);
     let cache = Cache::new();
-    let _restore =
-        Restore::replace(Arc::as_ptr(&held).cast(), std::ptr::from_ref(local).cast(), shard);
+    let _restore = Restore::replace(
+        Arc::as_ptr(&held).cast(),
+        std::ptr::from_ref(local).cast(),
+        shard,
+    );
     FRAME.with(|frame| {
         frame.counted.set(std::ptr::from_ref(&held).cast());
         frame.kind.set(Some(TypeId::of::<S>()));

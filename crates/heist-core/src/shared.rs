@@ -52,7 +52,13 @@ unsafe impl<T: Send + Sync> Sync for Inner<T> {}
 impl<T> Shared<T> {
     pub(crate) fn new(join: Join<T>) -> Self {
         let join = UnsafeCell::new(join);
-        Self { inner: Arc::new(Inner { join, waiters: Arc::default() }), place: 0 }
+        Self {
+            inner: Arc::new(Inner {
+                join,
+                waiters: Arc::default(),
+            }),
+            place: 0,
+        }
     }
 
     fn with_join<R>(&self, f: impl FnOnce(&Join<T>) -> R) -> R {
@@ -107,7 +113,9 @@ impl<T: Clone> Future for Shared<T> {
         let proceed = ready!(poll_proceed(cx));
         if this.ready() {
             proceed.made_progress();
-            let result = this.result().expect("the output of a shared handle is never taken");
+            let result = this
+                .result()
+                .expect("the output of a shared handle is never taken");
             return Poll::Ready(result.cloned().map_err(TaskError::clone));
         }
         let waiters = &this.inner.waiters;
@@ -118,7 +126,8 @@ impl<T: Clone> Future for Shared<T> {
             this.place = wakers.next;
         }
         let old = wakers.waiting.insert(this.place, new);
-        let registered = this.with_join(|join| join.register_shared(|| Waker::from(Arc::clone(waiters))));
+        let registered =
+            this.with_join(|join| join.register_shared(|| Waker::from(Arc::clone(waiters))));
         drop(wakers);
         drop(old);
         if registered {
@@ -143,7 +152,10 @@ impl Wake for Waiters {
 
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), place: 0 }
+        Self {
+            inner: Arc::clone(&self.inner),
+            place: 0,
+        }
     }
 }
 

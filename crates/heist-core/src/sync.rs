@@ -87,7 +87,9 @@ mod imp {
     pub(crate) use loom::thread::yield_now as spin;
 
     pub(crate) fn null_pointers<T>(count: usize) -> Box<[AtomicPtr<T>]> {
-        (0..count).map(|_| AtomicPtr::new(std::ptr::null_mut())).collect()
+        (0..count)
+            .map(|_| AtomicPtr::new(std::ptr::null_mut()))
+            .collect()
     }
 
     /// Loom tracks each allocation.

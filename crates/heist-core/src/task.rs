@@ -7,8 +7,8 @@
 //!       Task (join) ──┘  │        └───────── woken while it ran ─────────────┤        ├─► done-callbacks
 //!    TaskRef, Waker ─────┘                                                   └─ idle  └─► the one who awaits
 //! ```
-//! [`state`] has the complete table of states and events; [`cell`] the memory and its invariants; [`crate::callback`] and
-//! [`crate::cancel`] what their names say.
+//! `state` has the complete table of states and events, `cell` the memory and its invariants, `callback` and `cancel` what
+//! their names say.
 
 pub(crate) mod block;
 pub(crate) mod cell;
@@ -50,7 +50,10 @@ impl Meta {
     /// A task without a name, from the caller's place.
     #[track_caller]
     pub fn caller() -> Self {
-        Self { location: Location::caller(), name: None }
+        Self {
+            location: Location::caller(),
+            name: None,
+        }
     }
 
     /// The same with a name.

@@ -14,11 +14,11 @@ use support::*;
 type Log = Arc<Mutex<Vec<String>>>;
 
 fn note(log: &Log, text: impl Into<String>) {
-    log.lock().unwrap().push(text.into());
+    log.lock().expect("never poisoned").push(text.into());
 }
 
 fn taken(log: &Log) -> Vec<String> {
-    std::mem::take(&mut log.lock().unwrap())
+    std::mem::take(&mut log.lock().expect("never poisoned"))
 }
 
 #[test]
@@ -28,7 +28,9 @@ fn callbacks_run_once_in_order_before_the_awaiter_continues() {
     let task = runtime.spawn(async { "Done after 2s" });
     for extra in [1, 2] {
         let log = Arc::clone(&log);
-        task.add_done_callback(move |task| note(&log, format!("{extra} {}", task.result().unwrap())));
+        task.add_done_callback(move |task| {
+            note(&log, format!("{extra} {}", task.result().unwrap()))
+        });
     }
     let at_await = Arc::clone(&log);
     runtime
@@ -37,7 +39,10 @@ fn callbacks_run_once_in_order_before_the_awaiter_continues() {
             note(&at_await, "awaited");
         })
         .unwrap();
-    assert_eq!(taken(&log), ["1 Done after 2s", "2 Done after 2s", "awaited"]);
+    assert_eq!(
+        taken(&log),
+        ["1 Done after 2s", "2 Done after 2s", "awaited"]
+    );
 }
 
 #[test]
@@ -48,7 +53,8 @@ fn callbacks_of_a_deferred_never_run_inline() {
     let (promise, mut deferred) = promise();
     for name in ["a", "b"] {
         let log = Arc::clone(&log);
-        deferred.add_done_callback(move |done| note(&log, format!("{name}{}", done.result().unwrap())));
+        deferred
+            .add_done_callback(move |done| note(&log, format!("{name}{}", done.result().unwrap())));
     }
     promise.set_result(1).unwrap();
     assert!(taken(&log).is_empty(), "not inside of set_result");
@@ -57,7 +63,10 @@ fn callbacks_of_a_deferred_never_run_inline() {
     let late = Arc::clone(&log);
     deferred.add_done_callback(move |done| note(&late, format!("c{}", done.result().unwrap())));
     assert!(taken(&log).is_empty(), "not inside of add_done_callback");
-    assert!(poll_once(&mut deferred).is_pending(), "a late callback holds the output back");
+    assert!(
+        poll_once(&mut deferred).is_pending(),
+        "a late callback holds the output back"
+    );
     assert_eq!(deferred.result().unwrap().unwrap(), &1);
     runtime.run();
     assert_eq!(taken(&log), ["c1"]);
@@ -91,7 +100,11 @@ fn a_panicking_callback_stops_nothing_and_is_reported() {
     task.add_done_callback(move |_| note(&second, "second"));
     runtime.run();
     assert_eq!(taken(&log), ["second"]);
-    assert!(runtime.reports()[0].contains("in callback"), "{:?}", runtime.reports());
+    assert!(
+        runtime.reports()[0].contains("in callback"),
+        "{:?}",
+        runtime.reports()
+    );
 }
 
 #[test]
@@ -103,7 +116,8 @@ fn a_callback_may_add_cancel_spawn_and_drop_the_last_handle() {
     let (inner_log, inner_held) = (Arc::clone(&log), Arc::clone(&held));
     task.add_done_callback(move |done| {
         let again = Arc::clone(&inner_log);
-        done.task_ref().add_done_callback(move |task| note(&again, format!("added {}", task.state())));
+        done.task_ref()
+            .add_done_callback(move |task| note(&again, format!("added {}", task.state())));
         assert!(!done.task_ref().cancel());
         drop(inner_held.lock().unwrap().take());
         note(&inner_log, format!("outer {}", done.result().unwrap()));
@@ -175,7 +189,9 @@ fn a_dropped_promise_cancels_and_a_value_that_nobody_waits_for_comes_back() {
     let (promise_a, mut deferred) = promise::<u8>();
     drop(promise_a);
     assert_eq!(deferred.state(), TaskState::Cancelled);
-    let Poll::Ready(Err(error)) = poll_once(&mut deferred) else { panic!("over") };
+    let Poll::Ready(Err(error)) = poll_once(&mut deferred) else {
+        panic!("over")
+    };
     assert!(error.is_cancelled());
 
     let (promise_b, deferred) = promise();

@@ -34,7 +34,11 @@ fn the_locals_are_gone_before_the_await_returns() {
     });
     runtime.run();
     assert!(task.cancel());
-    assert_eq!(count.load(Ordering::SeqCst), 0, "never on the cancelling thread");
+    assert_eq!(
+        count.load(Ordering::SeqCst),
+        0,
+        "never on the cancelling thread"
+    );
     assert!(runtime.block_on(task).unwrap().unwrap_err().is_cancelled());
     assert_eq!(count.load(Ordering::SeqCst), 1);
 }
@@ -213,18 +217,20 @@ fn both_sides_of_a_join_are_reached_through_their_own_wakers() {
     struct OnlyIfWoken<F>(Pin<Box<F>>, Arc<Count>, bool);
     impl<F: Future> Future for OnlyIfWoken<F> {
         type Output = F::Output;
-        fn poll(
-            mut self: Pin<&mut Self>,
-            cx: &mut std::task::Context<'_>,
-        ) -> Poll<F::Output> {
+        fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<F::Output> {
             if self.2 && self.1.get() == 0 {
                 // Nobody woke the child: stay away, but remember the task.
                 return Poll::Pending;
             }
             self.2 = true;
-            let own = Arc::new(Forward { count: Arc::clone(&self.1), task: cx.waker().clone() });
+            let own = Arc::new(Forward {
+                count: Arc::clone(&self.1),
+                task: cx.waker().clone(),
+            });
             let waker = std::task::Waker::from(own);
-            self.0.as_mut().poll(&mut std::task::Context::from_waker(&waker))
+            self.0
+                .as_mut()
+                .poll(&mut std::task::Context::from_waker(&waker))
         }
     }
     struct Forward {
@@ -240,7 +246,9 @@ fn both_sides_of_a_join_are_reached_through_their_own_wakers() {
     let runtime = Runtime::new();
     let task = runtime.spawn(async {
         let child = Box::pin(catch_cancel(pending::<()>()));
-        OnlyIfWoken(child, Arc::new(Count::default()), false).await.is_err()
+        OnlyIfWoken(child, Arc::new(Count::default()), false)
+            .await
+            .is_err()
     });
     runtime.run();
     task.cancel();
@@ -335,9 +343,14 @@ fn a_blocking_job_that_runs_cannot_be_cancelled() {
     let runnable = slot.lock().unwrap().take().unwrap();
     assert!(matches!(runnable.run(), task::Ran::Over));
     assert!(!runtime.block_on(task).unwrap().unwrap());
-    let never = task::spawn_blocking(&runtime.0, || (), task::Meta::caller(), |runnable| {
-        *slot.lock().unwrap() = Some(runnable);
-    });
+    let never = task::spawn_blocking(
+        &runtime.0,
+        || (),
+        task::Meta::caller(),
+        |runnable| {
+            *slot.lock().unwrap() = Some(runnable);
+        },
+    );
     assert!(never.cancel());
     let _ = slot.lock().unwrap().take().unwrap().run();
     assert!(runtime.block_on(never).unwrap().unwrap_err().is_cancelled());

@@ -16,22 +16,31 @@ pub(crate) fn with_driver<R>(f: impl FnOnce(&IoDriver) -> R) -> Option<R> {
         f.take().map(|f| f(driver))
     };
     let (entered, found) = with_current(|runtime| (runtime.is_some(), runtime.and_then(&mut run)));
-    if entered { found } else { current_or_global().as_ref().and_then(run) }
+    if entered {
+        found
+    } else {
+        current_or_global().as_ref().and_then(run)
+    }
 }
 
 /// The time by the clock of the current runtime; outside of any, by the machine's.
 pub(crate) fn now() -> Instant {
-    with_current(|runtime| runtime.map(|runtime| runtime.platform().now())).unwrap_or_else(Instant::now)
+    with_current(|runtime| runtime.map(|runtime| runtime.platform().now()))
+        .unwrap_or_else(Instant::now)
 }
 
 /// The error of a source that is made outside of any runtime.
 #[cold]
 pub(crate) fn no_runtime_error() -> io::Error {
-    io::Error::other("there is no heist runtime here; do this in a task, or inside of `Handle::enter`")
+    io::Error::other(
+        "there is no heist runtime here; do this in a task, or inside of `Handle::enter`",
+    )
 }
 
 #[cold]
 #[track_caller]
 pub(crate) fn no_runtime(what: &str) -> ! {
-    panic!("`{what}` needs a heist runtime with a timer; poll it in a task, or inside of `Handle::enter`")
+    panic!(
+        "`{what}` needs a heist runtime with a timer; poll it in a task, or inside of `Handle::enter`"
+    )
 }

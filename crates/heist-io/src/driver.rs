@@ -38,7 +38,12 @@ impl IoDriver {
         let unpark = Arc::clone(&reactor);
         let epoch = platform.now();
         let timers = Timers::new(shards, epoch, Box::new(move || unpark.unpark()));
-        Ok(Arc::new(Self { reactor, timers, platform, epoch }))
+        Ok(Arc::new(Self {
+            reactor,
+            timers,
+            platform,
+            epoch,
+        }))
     }
 
     pub(crate) fn reactor(&self) -> &Arc<Reactor> {
@@ -71,7 +76,10 @@ impl IoDriver {
         }
         let until = match self.timers.before_sleep(limit) {
             NEVER => None,
-            until => Some(Deadline { at: until, now: self.nanos(self.now()) }),
+            until => Some(Deadline {
+                at: until,
+                now: self.nanos(self.now()),
+            }),
         };
         self.reactor.wait(until, || self.timers.after_sleep())
     }

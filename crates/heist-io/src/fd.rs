@@ -52,7 +52,10 @@ impl<T: AsSource> Async<T> {
     /// Watches `io`, which is in non-blocking mode already, and takes it to be `ready` until that proves wrong.
     pub(crate) fn assume(io: T, ready: Ready) -> io::Result<Self> {
         let registration = Registration::new(&io, ready)?;
-        Ok(Self { io: Some(io), registration })
+        Ok(Self {
+            io: Some(io),
+            registration,
+        })
     }
 
     /// The object itself.
@@ -156,7 +159,11 @@ impl<T: AsSource> Async<T> {
         waiter: Option<&mut Waiter<'_>>,
     ) -> Poll<io::Result<Ready>> {
         let coop = ready!(poll_proceed(cx));
-        let seen = ready!(self.registration.poll_ready(self.get_ref(), cx, interest, waiter, None))?;
+        let seen =
+            ready!(
+                self.registration
+                    .poll_ready(self.get_ref(), cx, interest, waiter, None)
+            )?;
         coop.made_progress();
         Poll::Ready(Ok(seen.ready))
     }
@@ -195,7 +202,11 @@ impl<T: AsSource> Async<T> {
     ///
     /// Those of `op`; [`WouldBlock`](io::ErrorKind::WouldBlock) if the object is known not to be ready; when the
     /// runtime has been shut down.
-    pub fn try_io<R>(&self, interest: Interest, op: impl FnOnce(&T) -> io::Result<R>) -> io::Result<R> {
+    pub fn try_io<R>(
+        &self,
+        interest: Interest,
+        op: impl FnOnce(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
         let seen = self.registration.snapshot();
         if seen.ready.intersects(Ready::GONE) {
             return Err(heist_core::error::RuntimeGone.into());
@@ -245,7 +256,13 @@ impl<T: AsSource> Async<T> {
         let io = self.get_ref();
         let mut tried = None;
         loop {
-            let seen = ready!(self.registration.poll_ready(io, cx, interest, waiter.as_deref_mut(), tried))?;
+            let seen = ready!(self.registration.poll_ready(
+                io,
+                cx,
+                interest,
+                waiter.as_deref_mut(),
+                tried
+            ))?;
             match op(io) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -263,7 +280,13 @@ impl<T: AsSource> Async<T> {
 
     /// Saves the next operation from finding out that nothing is left.
     #[inline]
-    fn after<R>(&self, interest: Interest, seen: Snapshot, result: &io::Result<R>, drained: &impl Fn(&R) -> bool) {
+    fn after<R>(
+        &self,
+        interest: Interest,
+        seen: Snapshot,
+        result: &io::Result<R>,
+        drained: &impl Fn(&R) -> bool,
+    ) {
         // Out-of-band data ends a read early, with more behind it.
         let certain = crate::reactor::SHORT_READ_DRAINS && !seen.ready.intersects(Ready::PRIORITY);
         if certain && result.as_ref().is_ok_and(drained) {

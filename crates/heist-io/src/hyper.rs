@@ -98,11 +98,15 @@ impl rt::Sleep for HyperSleep {}
 
 impl rt::Timer for HeistTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(HyperSleep { sleep: sleep(duration) })
+        Box::pin(HyperSleep {
+            sleep: sleep(duration),
+        })
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(HyperSleep { sleep: sleep_until(deadline) })
+        Box::pin(HyperSleep {
+            sleep: sleep_until(deadline),
+        })
     }
 
     fn reset(&self, sleep: &mut Pin<Box<dyn rt::Sleep>>, deadline: Instant) {

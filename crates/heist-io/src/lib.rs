@@ -29,17 +29,27 @@ mod reactor;
 #[doc(hidden)]
 pub mod readiness;
 #[cfg(unix)]
-#[allow(unsafe_code, reason = "what a signal handler does is the caller's to prove")]
+#[allow(
+    unsafe_code,
+    reason = "what a signal handler does is the caller's to prove"
+)]
 pub mod signal;
 mod source;
-mod sync;
+#[doc(hidden)]
+pub mod sync;
 #[cfg_attr(unix, path = "sys/unix.rs")]
 #[cfg_attr(windows, path = "sys/windows.rs")]
-#[cfg_attr(windows, allow(unsafe_code, reason = "std lends sockets by value only"))]
+#[cfg_attr(
+    windows,
+    allow(unsafe_code, reason = "std lends sockets by value only")
+)]
 mod sys;
 pub mod time;
 #[doc(hidden)]
-#[allow(unsafe_code, reason = "timers are intrusive: they lie in the futures that wait for them")]
+#[allow(
+    unsafe_code,
+    reason = "timers are intrusive: they lie in the futures that wait for them"
+)]
 pub mod timer;
 #[cfg(feature = "tokio-io")]
 #[allow(unsafe_code, reason = "tokio's buffers give out uninitialised memory")]
@@ -47,6 +57,3 @@ mod tokio_io;
 mod wake;
 
 pub use driver::IoDriver;
-#[cfg(loom)]
-#[doc(hidden)]
-pub use sync::set_mutation;

@@ -13,13 +13,12 @@ mod udp;
 #[cfg(unix)]
 mod unix;
 
-pub use lookup::{ToSocketAddrs, lookup_host};
 #[doc(hidden)]
 pub use lookup::Target;
+pub use lookup::{ToSocketAddrs, lookup_host};
 pub use split::{Halves, OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use tcp::{Incoming, TcpListener, TcpStream};
 pub use tcp_socket::TcpSocket;
 pub use udp::UdpSocket;
 #[cfg(unix)]
 pub use unix::{UnixDatagram, UnixListener, UnixStream};
-

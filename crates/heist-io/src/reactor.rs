@@ -28,7 +28,10 @@
 mod selector;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 #[path = "reactor/portable.rs"]
-#[expect(unsafe_code, reason = "registering with `polling` is unsafe: the source has to be deleted before it goes")]
+#[expect(
+    unsafe_code,
+    reason = "registering with `polling` is unsafe: the source has to be deleted before it goes"
+)]
 mod selector;
 
 use crate::readiness::{Interest, Ready};
@@ -95,9 +98,16 @@ impl Reactor {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             selector: Selector::new()?,
-            table: Mutex::new(Table { sources: Slab::new(), generation: 0, closed: false }),
+            table: Mutex::new(Table {
+                sources: Slab::new(),
+                generation: 0,
+                closed: false,
+            }),
             park: AtomicU32::new(EMPTY),
-            turn: Mutex::new(Turn { buffer: Buffer::new(), wakers: WakeList::new() }),
+            turn: Mutex::new(Turn {
+                buffer: Buffer::new(),
+                wakers: WakeList::new(),
+            }),
         })
     }
 
@@ -128,7 +138,12 @@ impl Reactor {
     }
 
     /// Asks for the next event of these directions.
-    pub(crate) fn rearm(&self, io: &impl AsSource, key: Key, interests: &[Interest]) -> io::Result<()> {
+    pub(crate) fn rearm(
+        &self,
+        io: &impl AsSource,
+        key: Key,
+        interests: &[Interest],
+    ) -> io::Result<()> {
         self.selector.rearm(io, key, interests)
     }
 
@@ -208,7 +223,10 @@ impl Table {
         }
         self.generation = self.generation.wrapping_add(1);
         let key = Key::new(index, self.generation);
-        self.sources.insert(Registered { generation: key.generation(), source: Arc::clone(source) });
+        self.sources.insert(Registered {
+            generation: key.generation(),
+            source: Arc::clone(source),
+        });
         Ok(key)
     }
 

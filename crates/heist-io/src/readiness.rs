@@ -152,7 +152,15 @@ impl BitOrAssign for Ready {
 
 impl fmt::Debug for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = ["READABLE", "WRITABLE", "READ_CLOSED", "WRITE_CLOSED", "ERROR", "PRIORITY", "GONE"];
+        let names = [
+            "READABLE",
+            "WRITABLE",
+            "READ_CLOSED",
+            "WRITE_CLOSED",
+            "ERROR",
+            "PRIORITY",
+            "GONE",
+        ];
         let mut set = f.debug_set();
         for (bit, name) in names.iter().enumerate() {
             if self.0 & (1 << bit) != 0 {
@@ -176,7 +184,10 @@ impl Snapshot {
     const TICK_SHIFT: u32 = 8;
 
     const fn unpack(word: u64) -> Self {
-        Self { ready: Ready((word & 0xff) as u8), tick: word >> Self::TICK_SHIFT }
+        Self {
+            ready: Ready((word & 0xff) as u8),
+            tick: word >> Self::TICK_SHIFT,
+        }
     }
 
     const fn pack(self) -> u64 {
@@ -197,14 +208,20 @@ impl Snapshot {
 
     const fn on_event(self, ready: Ready) -> Self {
         // The shift in `pack` cuts the tick to its 56 bits.
-        Self { ready: Ready(self.ready.0 | ready.0), tick: self.tick.wrapping_add(1) }
+        Self {
+            ready: Ready(self.ready.0 | ready.0),
+            tick: self.tick.wrapping_add(1),
+        }
     }
 
     const fn on_clear(self, interest: Interest, seen: u64) -> Self {
         if self.tick != seen {
             return self;
         }
-        Self { ready: Ready(self.ready.0 & !interest.clearable().0), tick: self.tick }
+        Self {
+            ready: Ready(self.ready.0 & !interest.clearable().0),
+            tick: self.tick,
+        }
     }
 }
 
@@ -218,7 +235,9 @@ impl Readiness {
     /// A word that knows `ready` and has seen no event.
     #[must_use]
     pub fn new(ready: Ready) -> Self {
-        Self { word: AtomicU64::new(Snapshot { ready, tick: 0 }.pack()) }
+        Self {
+            word: AtomicU64::new(Snapshot { ready, tick: 0 }.pack()),
+        }
     }
 
     /// What is known now.
@@ -235,7 +254,13 @@ impl Readiness {
 
     /// An operation of this direction, which started at the tick `seen`, found less than it asked for.
     pub fn clear(&self, interest: Interest, seen: u64) {
-        self.step(|now| if crate::sync::mutated("clear-any-tick") { now.on_clear(interest, now.tick) } else { now.on_clear(interest, seen) });
+        self.step(|now| {
+            if crate::sync::mutated("clear-any-tick") {
+                now.on_clear(interest, now.tick)
+            } else {
+                now.on_clear(interest, seen)
+            }
+        });
     }
 
     fn step(&self, transition: impl Fn(Snapshot) -> Snapshot) {

@@ -117,7 +117,10 @@ impl Signal {
         let mut buffer = [0; 64];
         let size = buffer.len();
         let read = |mut io: &UnixStream| io.read(&mut buffer);
-        let read = ready!(self.reader.poll_run(cx, Interest::Readable, read, |read| *read < size));
+        let read = ready!(
+            self.reader
+                .poll_run(cx, Interest::Readable, read, |read| *read < size)
+        );
         Poll::Ready(read.is_ok_and(|read| read > 0).then_some(()))
     }
 }
@@ -151,5 +154,8 @@ impl Drop for Signal {
 /// Tokio's `signal::ctrl_c`.
 pub async fn ctrl_c() -> io::Result<()> {
     let mut signal = signal(SignalKind::interrupt())?;
-    signal.recv().await.ok_or_else(|| heist_core::error::RuntimeGone.into())
+    signal
+        .recv()
+        .await
+        .ok_or_else(|| heist_core::error::RuntimeGone.into())
 }

@@ -23,7 +23,6 @@ use crate::wake::WakeList;
 use heist_core::error::RuntimeGone;
 use slab::Slab;
 use std::io;
-use std::mem;
 use std::task::{Context, Poll, Waker};
 
 /// What the reactor knows of a source.
@@ -48,8 +47,15 @@ struct Listed {
 
 impl Source {
     pub(crate) fn new(ready: Ready) -> Self {
-        let waiters = Waiters { reader: None, writer: None, list: Slab::new() };
-        Self { word: Readiness::new(ready), waiters: Mutex::new(waiters) }
+        let waiters = Waiters {
+            reader: None,
+            writer: None,
+            list: Slab::new(),
+        };
+        Self {
+            word: Readiness::new(ready),
+            waiters: Mutex::new(waiters),
+        }
     }
 
     /// Something happened: notes it, and collects the wakers of whom it concerns, or of everyone.
@@ -84,12 +90,21 @@ impl Source {
 
 impl Waiters {
     /// The place where a waiter of this direction leaves its waker.
-    fn place(&mut self, interest: Interest, listed: Option<&mut Option<usize>>) -> &mut Option<Waker> {
+    fn place(
+        &mut self,
+        interest: Interest,
+        listed: Option<&mut Option<usize>>,
+    ) -> &mut Option<Waker> {
         match (listed, interest) {
             (None, Interest::Readable) => &mut self.reader,
             (None, Interest::Writable) => &mut self.writer,
             (Some(at), _) => {
-                let at = *at.get_or_insert_with(|| self.list.insert(Listed { interest, waker: None }));
+                let at = *at.get_or_insert_with(|| {
+                    self.list.insert(Listed {
+                        interest,
+                        waker: None,
+                    })
+                });
                 &mut self.list[at].waker
             }
         }
@@ -97,7 +112,11 @@ impl Waiters {
 
     /// The directions that somebody waits for.
     fn interests(&self) -> Vec<Interest> {
-        let listed = |interest| self.list.iter().any(|(_, it)| it.interest == interest && it.waker.is_some());
+        let listed = |interest| {
+            self.list
+                .iter()
+                .any(|(_, it)| it.interest == interest && it.waker.is_some())
+        };
         let mut interests = Vec::new();
         if self.reader.is_some() || listed(Interest::Readable) {
             interests.push(Interest::Readable);
@@ -120,10 +139,15 @@ pub(crate) struct Registration {
 impl Registration {
     /// Registers `io` with the current runtime, else the process-wide one. `ready` is assumed until it proves wrong.
     pub(crate) fn new(io: &impl AsSource, ready: Ready) -> io::Result<Self> {
-        let reactor = with_driver(|driver| Arc::clone(driver.reactor())).ok_or_else(no_runtime_error)?;
+        let reactor =
+            with_driver(|driver| Arc::clone(driver.reactor())).ok_or_else(no_runtime_error)?;
         let source = Arc::new(Source::new(ready));
         let key = reactor.register(io, &source)?;
-        Ok(Self { source, reactor, key })
+        Ok(Self {
+            source,
+            reactor,
+            key,
+        })
     }
 
     /// Takes it out of its reactor (INV-4).
@@ -169,9 +193,15 @@ impl Registration {
         let known = {
             let mut waiters = self.source.waiters.lock();
             let place = waiters.place(interest, listed.as_deref_mut());
-            place.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+            place
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
         };
-        let mut clone = if known { None } else { Some(cx.waker().clone()) };
+        let mut clone = if known {
+            None
+        } else {
+            Some(cx.waker().clone())
+        };
         let mut waiters = self.source.waiters.lock();
         if let Some(result) = self.source.check(interest, tried) {
             drop(waiters);
@@ -183,7 +213,7 @@ impl Registration {
             return Poll::Pending;
         }
         let old = match clone.take() {
-            Some(clone) => mem::replace(place, Some(clone)),
+            Some(clone) => place.replace(clone),
             None => None,
         };
         let armed = match self.reactor.is_oneshot() {
@@ -205,7 +235,10 @@ impl Registration {
 
     /// A place in the list of waiters, for one call of an async function.
     pub(crate) fn waiter(&self) -> Waiter<'_> {
-        Waiter { source: &self.source, at: None }
+        Waiter {
+            source: &self.source,
+            at: None,
+        }
     }
 }
 
@@ -243,7 +276,11 @@ mod tests {
     fn waiting(source: &Source, interest: Interest) -> Arc<Count> {
         let count = Arc::new(Count::default());
         let waker = Some(Waker::from(Arc::clone(&count)));
-        source.waiters.lock().list.insert(Listed { interest, waker });
+        source
+            .waiters
+            .lock()
+            .list
+            .insert(Listed { interest, waker });
         count
     }
 
@@ -259,7 +296,10 @@ mod tests {
             (Ready::EMPTY, 0, 0),
         ] {
             let source = Source::new(Ready::EMPTY);
-            let readers = [waiting(&source, Interest::Readable), waiting(&source, Interest::Readable)];
+            let readers = [
+                waiting(&source, Interest::Readable),
+                waiting(&source, Interest::Readable),
+            ];
             let writer = waiting(&source, Interest::Writable);
             let mut wakers = WakeList::new();
             source.on_event(ready, false, &mut wakers);

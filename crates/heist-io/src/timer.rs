@@ -47,7 +47,9 @@ mod wheel;
 
 use crate::context;
 use crate::driver::IoDriver;
-use crate::sync::{Acquire, Arc, AtomicU8, AtomicU64, Mutex, Relaxed, Release, SeqCst, fence, mutated};
+use crate::sync::{
+    Acquire, Arc, AtomicU8, AtomicU64, Mutex, Relaxed, Release, full_fence, mutated,
+};
 use crate::wake::WakeList;
 use heist_core::error::RuntimeGone;
 use std::fmt;
@@ -87,8 +89,14 @@ struct Alarm {
 impl Timers {
     /// Timers in `shards` wheels, which count from `epoch`; `wake` makes the sleeper return.
     pub fn new(shards: usize, epoch: Instant, wake: Box<dyn Fn() + Send + Sync>) -> Self {
-        let alarm = Arc::new(Alarm { published: AtomicU64::new(0), wake, epoch });
-        let shards = (0..shards.max(1)).map(|_| Arc::new(Shard::new(&alarm))).collect();
+        let alarm = Arc::new(Alarm {
+            published: AtomicU64::new(0),
+            wake,
+            epoch,
+        });
+        let shards = (0..shards.max(1))
+            .map(|_| Arc::new(Shard::new(&alarm)))
+            .collect();
         Self { shards, alarm }
     }
 
@@ -105,7 +113,11 @@ impl Timers {
     /// When the first timer of any shard is due, or [`NEVER`]. Takes no lock.
     pub fn next_deadline(&self) -> u64 {
         // ORDERING(timer-alarm): the fence of `before_sleep` orders these loads where it matters; elsewhere they guess.
-        self.shards.iter().map(|shard| shard.next.load(Relaxed)).min().unwrap_or(NEVER)
+        self.shards
+            .iter()
+            .map(|shard| shard.next.load(Relaxed))
+            .min()
+            .unwrap_or(NEVER)
     }
 
     /// The caller will sleep, for at most until `limit`. Returns until when it may; then calls
@@ -115,7 +127,7 @@ impl Timers {
         // ORDERING(timer-alarm): the fence orders it before the loads below; pairs with the fence in `Shard::rang`.
         self.alarm.published.store(first, Relaxed);
         if !mutated("timer-no-fence") {
-            fence(SeqCst);
+            full_fence();
         }
         self.next_deadline().min(first)
     }
@@ -138,7 +150,9 @@ impl Timers {
 
     /// Fires what is due in every shard at `now`. Returns the number of wakers woken.
     pub fn fire_all(&self, now: u64) -> usize {
-        (0..self.shards.len()).map(|shard| self.fire(shard, now)).sum()
+        (0..self.shards.len())
+            .map(|shard| self.fire(shard, now))
+            .sum()
     }
 
     /// No timer fires any more; what waits is woken and finds out.
@@ -152,7 +166,9 @@ impl Timers {
 
 impl fmt::Debug for Alarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Alarm").field("published", &self.published).finish_non_exhaustive()
+        f.debug_struct("Alarm")
+            .field("published", &self.published)
+            .finish_non_exhaustive()
     }
 }
 
@@ -174,8 +190,15 @@ struct State {
 
 impl Shard {
     fn new(alarm: &Arc<Alarm>) -> Self {
-        let state = Mutex::new(State { wheel: Wheel::new(), closed: false });
-        Self { state, next: AtomicU64::new(NEVER), alarm: Arc::clone(alarm) }
+        let state = Mutex::new(State {
+            wheel: Wheel::new(),
+            closed: false,
+        });
+        Self {
+            state,
+            next: AtomicU64::new(NEVER),
+            alarm: Arc::clone(alarm),
+        }
     }
 
     /// An instant as the wheel counts it. 584 years are as good as never.
@@ -198,7 +221,11 @@ impl Shard {
             // ORDERING(timer-state): the lock publishes it; before this nobody else knew the node.
             node.state.store(ARMED, Relaxed);
             // SAFETY: IDLE, so linked nowhere (INV-1); the caller keeps it in place.
-            unsafe { state.wheel.insert(NonNull::from(&node.entry), deadline, waker) };
+            unsafe {
+                state
+                    .wheel
+                    .insert(NonNull::from(&node.entry), deadline, waker)
+            };
             self.note(&state.wheel)
         };
         if earlier {
@@ -255,7 +282,9 @@ impl Shard {
     /// As for [`disarm`](Self::disarm).
     unsafe fn set_waker(&self, node: &Node, waker: &Waker) -> Option<Waker> {
         let entry = NonNull::from(&node.entry);
-        let same = |stored: &mut Option<Waker>| stored.as_ref().is_none_or(|stored| stored.will_wake(waker));
+        let same = |stored: &mut Option<Waker>| {
+            stored.as_ref().is_none_or(|stored| stored.will_wake(waker))
+        };
         // SAFETY: the caller owns the node, and it is in no other wheel.
         if unsafe { self.state.lock().wheel.waker(entry, same) } {
             return None;
@@ -319,7 +348,7 @@ impl Shard {
     /// Wakes the sleeper if it would sleep past `deadline`.
     fn rang(&self, deadline: u64) {
         if !mutated("timer-no-fence") {
-            fence(SeqCst);
+            full_fence();
         }
         // ORDERING(timer-alarm): the fence above orders `next` before it; pairs with the fence in `before_sleep`.
         if deadline < self.alarm.published.load(Relaxed) {
@@ -381,8 +410,16 @@ unsafe impl Sync for Timer {}
 
 impl Timer {
     pub fn new(deadline: Due) -> Self {
-        let node = Node { entry: Entry::new(), state: AtomicU8::new(IDLE) };
-        Self { node, shard: None, deadline, _pinned: PhantomPinned }
+        let node = Node {
+            entry: Entry::new(),
+            state: AtomicU8::new(IDLE),
+        };
+        Self {
+            node,
+            shard: None,
+            deadline,
+            _pinned: PhantomPinned,
+        }
     }
 
     pub fn deadline(&self) -> Due {
@@ -412,7 +449,9 @@ impl Timer {
     }
 
     fn poll_armed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(shard) = &self.shard else { unreachable!("a timer is armed in no shard") };
+        let Some(shard) = &self.shard else {
+            unreachable!("a timer is armed in no shard")
+        };
         // SAFETY: it is ours, and was armed in this shard.
         let old = unsafe { shard.set_waker(&self.node, cx.waker()) };
         drop(old);
@@ -434,7 +473,9 @@ impl Timer {
             Some(None) => return Poll::Ready(()),
             None => context::no_runtime("sleep"),
         };
-        let Some(shard) = &this.shard else { unreachable!("`place` sets it") };
+        let Some(shard) = &this.shard else {
+            unreachable!("`place` sets it")
+        };
         // SAFETY: the node is ours, IDLE and pinned; `drop` and `reset` disarm it (INV-3).
         match unsafe { shard.arm(&this.node, deadline, cx.waker().clone()) } {
             Ok(()) => Poll::Pending,
@@ -450,7 +491,9 @@ impl Timer {
             Due::At(at) if at <= driver.now() => return None,
             Due::At(at) | Due::Ahead(at) => driver.nanos(at),
         };
-        self.shard = Some(Arc::clone(driver.timers().shard(heist_core::context::shard())));
+        self.shard = Some(Arc::clone(
+            driver.timers().shard(heist_core::context::shard()),
+        ));
         Some(at)
     }
 

@@ -29,7 +29,8 @@ mod shared;
 mod shutdown;
 mod sleep;
 mod steal;
-mod sync;
+#[doc(hidden)]
+pub mod sync;
 mod threads;
 mod worker;
 
@@ -40,9 +41,5 @@ pub use metrics::{Metrics, WorkerMetrics};
 pub use platform::SystemPlatform;
 pub use scheduler::Scheduler;
 pub use shutdown::ShutdownReport;
-#[cfg(loom)]
 #[doc(hidden)]
 pub use sleep::models;
-#[cfg(loom)]
-#[doc(hidden)]
-pub use sync::set_mutation;

@@ -40,13 +40,13 @@
 
 use std::cell::Cell;
 
-use crossbeam_utils::CachePadded;
 use heist_core::registry::LocalShard;
 use heist_core::task::{Runnable, RunnableSlot};
 
 use crate::metrics::Counters;
 use crate::sync::{
-    Arc, AtomicBool, AtomicUsize, Deque, Injector, LOCAL_CAPACITY, Mutex, Relaxed, Steal, Stealer,
+    Arc, AtomicBool, AtomicUsize, CachePadded, Deque, Injector, LOCAL_CAPACITY, Mutex, Relaxed,
+    Steal, Stealer,
 };
 
 /// One place to work at, as all other threads see it.

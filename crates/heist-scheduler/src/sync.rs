@@ -125,6 +125,7 @@ mod imp {
     }
 }
 
+pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use imp::*;
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 // Not loom's: the contract of core hands runtimes, drivers and parkers over as trait objects in std's `Arc`.
@@ -139,7 +140,7 @@ pub use imp::set_mutation;
 #[inline(always)]
 pub(crate) fn full_fence(name: &str) {
     if !mutation(name) {
-        // ORDERING(full-fence): one of two fences comes first in the order of all of them, so of two threads that
+        // One of two fences comes first in the order of all of them, so of two threads that
         // each write, fence and read what the other one wrote, at least one sees the other's write. Callers name the
         // pair with a tag of their own.
         fence(SeqCst);

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use heist_core::future::promise;
 use support::{
-    Flag, LIMIT, Readiness, bounded, meta, sleep, start, start_with, stop, wait_until, yield_now,
+    Flag, LIMIT, Readiness, bounded, meta, sleep, start, start_with, stop, times, wait_until,
+    yield_now,
 };
 
 #[test]
@@ -20,7 +21,7 @@ fn spawns_from_sixteen_threads_all_run_once() {
             .map(|_| {
                 let (scheduler, ran) = (scheduler.clone(), ran.clone());
                 std::thread::spawn(move || {
-                    for _ in 0..10_000 {
+                    for _ in 0..times(10_000) {
                         let ran = ran.clone();
                         scheduler
                             .spawn(async move { ran.fetch_add(1, Relaxed) }, meta())
@@ -32,7 +33,7 @@ fn spawns_from_sixteen_threads_all_run_once() {
         spawners
             .into_iter()
             .for_each(|spawner| spawner.join().unwrap());
-        wait_until("all tasks ran", || ran.load(Relaxed) == 160_000);
+        wait_until("all tasks ran", || ran.load(Relaxed) == 16 * times(10_000));
         stop(&scheduler);
     });
 }
@@ -45,14 +46,14 @@ fn a_chain_of_awaits_returns_its_length() {
         let length = scheduler.block_on(
             async move {
                 let mut last = own.spawn(async { 0 }, meta());
-                for _ in 0..1000 {
+                for _ in 0..times(1000) {
                     last = own.spawn(async move { last.await.unwrap() + 1 }, meta());
                 }
                 last.await.unwrap()
             },
             meta(),
         );
-        assert_eq!(length.unwrap(), 1000);
+        assert_eq!(length.unwrap(), times(1000));
         stop(&scheduler);
     });
 }
@@ -315,7 +316,7 @@ fn a_hundred_workers_block_at_once_and_the_rest_goes_on() {
 #[test]
 fn a_spawn_that_races_with_the_last_worker_going_to_sleep_is_run() {
     bounded("outside spawns against falling asleep", || {
-        for (workers, times) in [(1, 50_000), (2, 100_000), (4, 50_000)] {
+        for (workers, times) in [(1, times(50_000)), (2, times(100_000)), (4, times(50_000))] {
             let (scheduler, _) = start(workers);
             for _ in 0..times {
                 scheduler
@@ -333,7 +334,7 @@ fn a_spawn_that_races_with_the_last_worker_going_to_sleep_is_run() {
 fn idle_workers_take_what_waits_behind_a_long_poll() {
     bounded("work conservation", || {
         let (scheduler, _) = start(4);
-        for _ in 0..200 {
+        for _ in 0..times(200) {
             let met = Arc::new(Barrier::new(4));
             let own = scheduler.clone();
             // Each child blocks until all four run at the same time, so none may wait in a queue.

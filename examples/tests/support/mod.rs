@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// The command for an example.
-pub fn example(name: &str) -> Command {
+pub(crate) fn example(name: &str) -> Command {
     let mut path = std::env::current_exe().expect("this program has a path");
     path.pop();
     path.pop();
@@ -27,13 +27,13 @@ pub fn example(name: &str) -> Command {
 }
 
 /// A program that runs, and what it prints.
-pub struct Program {
+pub(crate) struct Program {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
 impl Program {
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()
@@ -42,12 +42,12 @@ impl Program {
         Self { child, output }
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// The next line that it prints.
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         assert_ne!(
             self.output
@@ -60,7 +60,7 @@ impl Program {
     }
 
     /// What it prints from now on, and how it ends.
-    pub fn finish(mut self) -> (String, ExitStatus) {
+    pub(crate) fn finish(mut self) -> (String, ExitStatus) {
         let deadline = Instant::now() + LIMIT;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child") {

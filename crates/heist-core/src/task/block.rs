@@ -36,7 +36,11 @@ const ALIGN: usize = 8;
 #[inline]
 const fn class_of(layout: Layout) -> Option<usize> {
     let class = (layout.size() + 7) / 16;
-    if class < CLASSES && layout.align() <= ALIGN { Some(class) } else { None }
+    if class < CLASSES && layout.align() <= ALIGN {
+        Some(class)
+    } else {
+        None
+    }
 }
 
 const fn class_layout(class: usize) -> Layout {
@@ -70,7 +74,9 @@ impl List {
 
     #[inline]
     fn give(&self, block: NonNull<u8>) -> bool {
-        let Some(room) = self.room.get().checked_sub(1) else { return false };
+        let Some(room) = self.room.get().checked_sub(1) else {
+            return false;
+        };
         self.room.set(room);
         let block = block.cast::<Free>();
         // SAFETY: the block is free, and larger than a word.

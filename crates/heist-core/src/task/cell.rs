@@ -72,7 +72,10 @@ pub struct Header {
 
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Header").field("id", &self.id).field("state", &self.state).finish()
+        f.debug_struct("Header")
+            .field("id", &self.id)
+            .field("state", &self.state)
+            .finish()
     }
 }
 
@@ -118,7 +121,9 @@ impl<B, T> Cell<B, T> {
     /// Allocates a cell with its stage.
     #[inline]
     pub(crate) fn allocate(origin: Origin<'_>, stage: Stage<B, T>) -> NonNull<Header> {
-        let (shard, slot) = origin.place.map_or((0, 0), |(shard, slot)| (shard.place(), slot));
+        let (shard, slot) = origin
+            .place
+            .map_or((0, 0), |(shard, slot)| (shard.place(), slot));
         let header = Header {
             state: State::new(origin.state),
             vtable: origin.vtable,
@@ -135,9 +140,16 @@ impl<B, T> Cell<B, T> {
             wait_site: [AtomicUsize::new(0), AtomicUsize::new(0)],
         };
         let memory = block::allocate(Self::LAYOUT).cast::<Self>();
-        let Some(cell) = NonNull::new(memory) else { std::alloc::handle_alloc_error(Self::LAYOUT) };
+        let Some(cell) = NonNull::new(memory) else {
+            std::alloc::handle_alloc_error(Self::LAYOUT)
+        };
         // SAFETY: freshly allocated with the layout of `Self`.
-        unsafe { cell.write(Self { header, stage: UnsafeCell::new(stage) }) };
+        unsafe {
+            cell.write(Self {
+                header,
+                stage: UnsafeCell::new(stage),
+            })
+        };
         cell.cast()
     }
 
@@ -175,7 +187,9 @@ impl<B, T> Cell<B, T> {
         let stage = unsafe { Self::stage(header) };
         stage.with_mut(|stage| {
             // SAFETY: CELL-1: `taken` was set by the caller, so the output is there and is the caller's.
-            let output = unsafe { &mut (*stage).output };
+            let stage = unsafe { &mut *stage };
+            // SAFETY: as above.
+            let output = unsafe { &mut stage.output };
             // SAFETY: it is dropped once, by whoever set `taken`.
             unsafe { ManuallyDrop::drop(output) };
         });
@@ -206,7 +220,10 @@ impl Header {
     }
 
     pub(crate) fn runtime(&self) -> RuntimeKey {
-        RuntimeKey { index: self.runtime_index, generation: self.runtime_generation }
+        RuntimeKey {
+            index: self.runtime_index,
+            generation: self.runtime_generation,
+        }
     }
 
     /// The side node, if it was ever needed.
@@ -229,7 +246,9 @@ impl Header {
     fn make_extras(&self) -> &Extras {
         let made = Box::into_raw(Box::new(Extras::new()));
         // ORDERING(task-extras): Release publishes the node, Acquire sees somebody else's.
-        let exchange = self.extras.compare_exchange(std::ptr::null_mut(), made, AcqRel, Acquire);
+        let exchange = self
+            .extras
+            .compare_exchange(std::ptr::null_mut(), made, AcqRel, Acquire);
         let extras = match exchange {
             Ok(_) => made,
             Err(theirs) => {

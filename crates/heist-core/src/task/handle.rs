@@ -1,11 +1,11 @@
 //! The owner's handle: awaits the output, or lets the task go its way.
 
+use super::Meta;
 use super::cell::{Cell, Header, Origin, Stage, settle};
 use super::harness::bodyless::Promised;
 use super::id::TaskId;
 use super::state::{Action, Snapshot, TaskState};
 use super::task_ref::{TaskRef, current_header};
-use super::Meta;
 use crate::budget::poll_proceed;
 use crate::callback::{self, CallbackId, Finished};
 use crate::context::RuntimeKey;
@@ -31,7 +31,10 @@ impl<T> Join<T> {
     ///
     /// The cell's output is a `T`, its `join` is set, and the caller gives it to this value.
     pub(crate) unsafe fn from_header(header: NonNull<Header>) -> Self {
-        Self { header, output: PhantomData }
+        Self {
+            header,
+            output: PhantomData,
+        }
     }
 
     /// A cell that is over from the start, as cancelled.
@@ -45,7 +48,12 @@ impl<T> Join<T> {
             runtime: RuntimeKey::NONE,
             born: 0,
         };
-        let header = Cell::<(), T>::allocate(origin, Stage { body: ManuallyDrop::new(()) });
+        let header = Cell::<(), T>::allocate(
+            origin,
+            Stage {
+                body: ManuallyDrop::new(()),
+            },
+        );
         // SAFETY: just made.
         let id = unsafe { header.as_ref() }.id;
         // SAFETY: a cell of these types.
@@ -359,10 +367,7 @@ impl<T> Task<T> {
     /// # Counterpart
     ///
     /// `Task.add_done_callback`. More arguments are captured by the closure.
-    pub fn add_done_callback(
-        &self,
-        f: impl FnOnce(&Finished<'_, T>) + Send + 'static,
-    ) -> CallbackId
+    pub fn add_done_callback(&self, f: impl FnOnce(&Finished<'_, T>) + Send + 'static) -> CallbackId
     where
         T: Send + 'static,
     {
@@ -396,13 +401,19 @@ impl<T> LocalTask<T> {
     ///
     /// As for `Join::from_header`, on the thread of the task.
     pub(crate) unsafe fn from_header(header: NonNull<Header>) -> Self {
-        // SAFETY: handed on.
-        Self { join: unsafe { Join::from_header(header) }, not_send: PhantomData }
+        Self {
+            // SAFETY: handed on.
+            join: unsafe { Join::from_header(header) },
+            not_send: PhantomData,
+        }
     }
 
     /// A task for a runtime that is gone: cancelled at once, [`TaskError::is_runtime_gone`].
     pub fn gone(meta: Meta) -> Self {
-        Self { join: Join::gone(meta), not_send: PhantomData }
+        Self {
+            join: Join::gone(meta),
+            not_send: PhantomData,
+        }
     }
 
     common!(self => self.join);

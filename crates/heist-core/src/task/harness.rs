@@ -61,7 +61,11 @@ impl<K: BodyKind, B: Future, S: Schedule> Harness<K, B, S> {
     ///
     /// The caller owns the runnable of a live cell of these types.
     unsafe fn run(header: NonNull<Header>) -> Ran {
-        Run::<K, B, S> { header, types: PhantomData }.poll_once()
+        Run::<K, B, S> {
+            header,
+            types: PhantomData,
+        }
+        .poll_once()
     }
 
     /// For the vtable: ends a task whose runnable is thrown away.
@@ -79,7 +83,9 @@ impl<K: BodyKind, B: Future, S: Schedule> Harness<K, B, S> {
             }
         }
         // SAFETY: the runnable keeps the cell.
-        let action = unsafe { header.as_ref() }.state.request(true, K::KIND == Kind::Blocking);
+        let action = unsafe { header.as_ref() }
+            .state
+            .request(true, K::KIND == Kind::Blocking);
         debug_assert_ne!(action, Action::Enqueue, "the runnable exists");
         // SAFETY: handed on; the request makes `start` drop the body.
         let _ = unsafe { Self::run(header) };
@@ -103,7 +109,8 @@ impl<K: BodyKind, B: Future, S: Schedule> Run<K, B, S> {
     fn poll_once(&self) -> Ran {
         if K::KIND == Kind::Local {
             // SAFETY: the runnable keeps the cell and, with it, the scheduler.
-            let here = unsafe { with_scheduler::<S, _>(self.header, |scheduler| scheduler.is_ok()) };
+            let here =
+                unsafe { with_scheduler::<S, _>(self.header, |scheduler| scheduler.is_ok()) };
             if !here {
                 wrong_thread();
             }
@@ -144,7 +151,9 @@ impl<K: BodyKind, B: Future, S: Schedule> Run<K, B, S> {
         let stage = unsafe { Cell::<B, B::Output>::stage(self.header) };
         stage.with_mut(|stage| {
             // SAFETY: CELL-1, CELL-2: this thread owns `run`, and the body has not been dropped.
-            let body = unsafe { &mut (*stage).body };
+            let stage = unsafe { &mut *stage };
+            // SAFETY: as above.
+            let body = unsafe { &mut stage.body };
             // SAFETY: the body stays where it is until it is dropped in place.
             unsafe { Pin::new_unchecked(&mut **body) }.poll(&mut cx)
         })
@@ -161,7 +170,9 @@ impl<K: BodyKind, B: Future, S: Schedule> Run<K, B, S> {
         caught(|| {
             stage.with_mut(|stage| {
                 // SAFETY: CELL-1, CELL-2: this thread owns `run`, and drops the body once.
-                let body = unsafe { &mut (*stage).body };
+                let stage = unsafe { &mut *stage };
+                // SAFETY: as above.
+                let body = unsafe { &mut stage.body };
                 // SAFETY: as above.
                 unsafe { ManuallyDrop::drop(body) };
             });
@@ -192,15 +203,23 @@ impl<K: BodyKind, B: Future, S: Schedule> Run<K, B, S> {
     fn cancelled(&self) -> Ran {
         self.drop_body();
         let header = self.header();
-        let reason = header.extras().and_then(|extras| extras.lock().reason.clone());
-        self.end(TaskState::Cancelled, Err(TaskError::cancelled(header.id, reason)))
+        let reason = header
+            .extras()
+            .and_then(|extras| extras.lock().reason.clone());
+        self.end(
+            TaskState::Cancelled,
+            Err(TaskError::cancelled(header.id, reason)),
+        )
     }
 
     #[cold]
     fn panicked(&self, payload: Box<dyn Any + Send>) -> Ran {
         let header = self.header();
         let task = (header.id, header.name());
-        let runtime = header.runtime().upgrade().map(|runtime| Arc::downgrade(&runtime));
+        let runtime = header
+            .runtime()
+            .upgrade()
+            .map(|runtime| Arc::downgrade(&runtime));
         let panic = Panic::new(payload, task, header.location, runtime);
         self.end(TaskState::Panicked, Err(TaskError::panic(header.id, panic)))
     }
@@ -211,12 +230,20 @@ impl<K: BodyKind, B: Future, S: Schedule> Run<K, B, S> {
         let header = self.header();
         // SAFETY: this thread owns `run`, which keeps the cell and, until the task is taken out, the scheduler.
         unsafe { with_scheduler::<S, _>(self.header, |scheduler| self.take_out(scheduler)) };
-        let action = if header.state.load().has(Snapshot::JOIN | Snapshot::CALLBACKS) {
+        let action = if header
+            .state
+            .load()
+            .has(Snapshot::JOIN | Snapshot::CALLBACKS)
+        {
             // SAFETY: a cell of these types.
             let stage = unsafe { Cell::<B, B::Output>::stage(self.header) };
             stage.with_mut(|stage| {
                 // SAFETY: CELL-1: the body is gone; this thread still owns `run`.
-                unsafe { stage.write(Stage { output: ManuallyDrop::new(result) }) };
+                unsafe {
+                    stage.write(Stage {
+                        output: ManuallyDrop::new(result),
+                    })
+                };
             });
             header.state.finish(outcome)
         } else {
@@ -240,7 +267,9 @@ impl<K: BodyKind, B: Future, S: Schedule> Run<K, B, S> {
         match scheduler {
             Ok((scheduler, local)) => {
                 let shard: &LocalShard = S::local_shard(local);
-                scheduler.registry().remove(header.shard, header.slot, Some(shard));
+                scheduler
+                    .registry()
+                    .remove(header.shard, header.slot, Some(shard));
             }
             Err(scheduler) => scheduler.registry().remove(header.shard, header.slot, None),
         }
@@ -298,9 +327,16 @@ impl Frame {
     fn enter(header: NonNull<Header>) -> Self {
         FRAME.with(|frame| {
             let before = frame.task.replace(header.as_ptr().cast_const().cast());
-            let outer = if before.is_null() { None } else { Some(Outer::put_aside(before)) };
+            let outer = if before.is_null() {
+                None
+            } else {
+                Some(Outer::put_aside(before))
+            };
             frame.budget.set(budget::FULL);
-            Self { entered: frame.entered.get(), outer }
+            Self {
+                entered: frame.entered.get(),
+                outer,
+            }
         })
     }
 

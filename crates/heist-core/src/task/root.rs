@@ -46,7 +46,9 @@ impl Wake for Root {
 
 impl fmt::Debug for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Root").field("woken", &self.is_woken()).finish()
+        f.debug_struct("Root")
+            .field("woken", &self.is_woken())
+            .finish()
     }
 }
 
@@ -102,15 +104,24 @@ pub fn block_on<S: Schedule, F: Future>(
     mut wait: impl FnMut(&Root),
 ) -> Result<F::Output, TaskError> {
     // Made here: a slot that two threads could take from would move bodies that are not `Send`.
-    let root = &Arc::new(Root { slot: RunnableSlot::new(), parker });
+    let root = &Arc::new(Root {
+        slot: RunnableSlot::new(),
+        parker,
+    });
     let mut wait = || wait(root);
-    let own = Arc::new(RootScheduler { root: Arc::clone(root), runtime: Arc::clone(scheduler) });
+    let own = Arc::new(RootScheduler {
+        root: Arc::clone(root),
+        runtime: Arc::clone(scheduler),
+    });
     let Ok((header, runnable)) = make::<Anywhere, _, F>(&own, future, &meta) else {
         return Err(Join::<F::Output>::gone(meta).into_error());
     };
     // SAFETY: the new cell has this output, and its `join` is ours.
     let mut join = unsafe { Join::<F::Output>::from_header(header) };
-    let ends = Ends { task: join.task_ref(), root };
+    let ends = Ends {
+        task: join.task_ref(),
+        root,
+    };
     run_to_end(runnable, root, &mut wait);
     drop(ends);
     // Its callbacks may still run on another thread.
@@ -168,4 +179,3 @@ impl Drop for Ends<'_> {
         }
     }
 }
-

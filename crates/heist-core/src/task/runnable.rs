@@ -141,6 +141,10 @@ impl Drop for RunnableSlot {
 
 impl fmt::Debug for RunnableSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_empty() { "RunnableSlot(empty)" } else { "RunnableSlot(full)" })
+        f.write_str(if self.is_empty() {
+            "RunnableSlot(empty)"
+        } else {
+            "RunnableSlot(full)"
+        })
     }
 }

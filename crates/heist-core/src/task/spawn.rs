@@ -67,7 +67,10 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    assert!(is_local(scheduler), "spawn_local on a thread that does not run this local runtime");
+    assert!(
+        is_local(scheduler),
+        "spawn_local on a thread that does not run this local runtime"
+    );
     match make::<OneThread, S, F>(scheduler, future, &meta) {
         Ok((header, runnable)) => {
             // SAFETY: the new cell has this output, and its `join` is ours.
@@ -187,7 +190,9 @@ where
         runtime: scheduler.registry().key(),
         born: scheduler.clock_ms(),
     };
-    let stage = Stage { body: ManuallyDrop::new(body) };
+    let stage = Stage {
+        body: ManuallyDrop::new(body),
+    };
     let header = cell::Cell::<B, B::Output>::allocate(origin, stage);
     if let Some(name) = &meta.name {
         // SAFETY: nobody else has seen the new cell.

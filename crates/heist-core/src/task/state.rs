@@ -170,7 +170,11 @@ impl Snapshot {
     /// One waker less, unless the counts stick.
     #[inline]
     const fn less(self, one: u64) -> Self {
-        if self.has(Self::SATURATED) { self } else { Self(self.0 - one) }
+        if self.has(Self::SATURATED) {
+            self
+        } else {
+            Self(self.0 - one)
+        }
     }
 
     #[inline]
@@ -180,7 +184,14 @@ impl Snapshot {
 
     #[inline]
     const fn or_free(self) -> (Self, Action) {
-        (self, if self.is_unowned() { Action::Free } else { Action::Nothing })
+        (
+            self,
+            if self.is_unowned() {
+                Action::Free
+            } else {
+                Action::Nothing
+            },
+        )
     }
 
     /// The end of a life, with the outcome decided.
@@ -202,7 +213,11 @@ impl Snapshot {
             return (self, Action::Nothing);
         }
         // While it runs, whoever polls requeues.
-        let action = if self.has(Self::RUN) { Action::Nothing } else { Action::Enqueue };
+        let action = if self.has(Self::RUN) {
+            Action::Nothing
+        } else {
+            Action::Enqueue
+        };
         (self.with(Self::SCHED), action)
     }
 
@@ -224,7 +239,11 @@ impl Snapshot {
     #[inline]
     const fn on_start(self) -> (Self, Action) {
         debug_assert!(self.has(Self::SCHED) && !self.has(Self::RUN | Self::OVER));
-        let action = if self.is_deliverable() { Action::DropBody } else { Action::Poll };
+        let action = if self.is_deliverable() {
+            Action::DropBody
+        } else {
+            Action::Poll
+        };
         (self.without(Self::SCHED).with(Self::RUN), action)
     }
 
@@ -234,7 +253,11 @@ impl Snapshot {
         if self.is_deliverable() {
             return (self, Action::DropBody);
         }
-        let action = if self.has(Self::SCHED) { Action::Requeue } else { Action::Idle };
+        let action = if self.has(Self::SCHED) {
+            Action::Requeue
+        } else {
+            Action::Idle
+        };
         (self.without(Self::RUN), action)
     }
 
@@ -293,12 +316,16 @@ impl Snapshot {
 
     const fn on_release_woken(self) -> (Self, Action) {
         debug_assert!(self.has(Self::WAKING) && self.has(Self::ALIVE));
-        self.without(Self::ALIVE | Self::WAKING | Self::JOIN_WAKER).or_free()
+        self.without(Self::ALIVE | Self::WAKING | Self::JOIN_WAKER)
+            .or_free()
     }
 
     const fn on_woken(self) -> (Self, Action) {
         debug_assert!(self.has(Self::WAKING));
-        (self.without(Self::WAKING | Self::JOIN_WAKER), Action::Nothing)
+        (
+            self.without(Self::WAKING | Self::JOIN_WAKER),
+            Action::Nothing,
+        )
     }
 
     const fn on_claim(self) -> (Self, Action) {
@@ -317,8 +344,11 @@ impl Snapshot {
         if self.is_over() {
             return (self, Action::Refused);
         }
-        let action =
-            if self.has(Self::RUN | Self::SCHED) { Action::Requested } else { Action::Enqueue };
+        let action = if self.has(Self::RUN | Self::SCHED) {
+            Action::Requested
+        } else {
+            Action::Enqueue
+        };
         (self.with(Self::SCHED | flags), action)
     }
 
@@ -373,7 +403,10 @@ impl Snapshot {
         } else if self.has(Self::HOLD) {
             (self, Action::Append)
         } else {
-            (Self(self.with(Self::HOLD).0 + Self::ONE_HANDLE), Action::Late)
+            (
+                Self(self.with(Self::HOLD).0 + Self::ONE_HANDLE),
+                Action::Late,
+            )
         }
     }
 
@@ -439,7 +472,10 @@ impl Snapshot {
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = Self::NAMES.iter().filter(|(_, flag)| self.has(*flag)).map(|(name, _)| *name);
+        let names = Self::NAMES
+            .iter()
+            .filter(|(_, flag)| self.has(*flag))
+            .map(|(name, _)| *name);
         write!(f, "{} wakers, {} handles", self.wakers(), self.handles())?;
         names.into_iter().try_for_each(|name| write!(f, ", {name}"))
     }
@@ -552,10 +588,17 @@ impl State {
         // ORDERING(task-word): a guess; the exchange decides.
         let mut seen = Snapshot(self.0.load(Relaxed));
         // ORDERING(task-word): Release hands over what this thread wrote, Acquire takes what the last one wrote.
-        let success = if mutated("task-word-relaxed") { Relaxed } else { AcqRel };
+        let success = if mutated("task-word-relaxed") {
+            Relaxed
+        } else {
+            AcqRel
+        };
         loop {
             let (next, action) = transition(seen);
-            match self.0.compare_exchange_weak(seen.0, next.0, success, Relaxed) {
+            match self
+                .0
+                .compare_exchange_weak(seen.0, next.0, success, Relaxed)
+            {
                 Ok(_) => return (seen, action),
                 Err(actual) => seen = Snapshot(actual),
             }

@@ -101,7 +101,10 @@ impl TaskRef {
         let header = self.header();
         match header.runtime().upgrade() {
             Some(runtime) => {
-                let now = runtime.platform().now().saturating_duration_since(runtime.started());
+                let now = runtime
+                    .platform()
+                    .now()
+                    .saturating_duration_since(runtime.started());
                 now.saturating_sub(Duration::from_millis(header.born.into()))
             }
             None => Duration::ZERO,
@@ -157,13 +160,17 @@ impl TaskRef {
 
     /// How many cancel requests have been made and not been taken back.
     pub fn cancelling(&self) -> usize {
-        self.header().extras().map_or(0, |extras| extras.lock().requests)
+        self.header()
+            .extras()
+            .map_or(0, |extras| extras.lock().requests)
     }
 
     /// Takes one cancel request back, and returns how many are left. At none, a request that was not delivered yet is void.
     pub fn uncancel(&self) -> usize {
         let header = self.header();
-        let Some(extras) = header.extras() else { return 0 };
+        let Some(extras) = header.extras() else {
+            return 0;
+        };
         let mut extras = extras.lock();
         extras.requests = extras.requests.saturating_sub(1);
         if extras.requests == 0 {
@@ -258,4 +265,3 @@ pub fn current() -> TaskRef {
 pub(crate) fn current_header() -> Option<NonNull<Header>> {
     NonNull::new(FRAME.with(|frame| frame.task.get()).cast_mut().cast())
 }
-

@@ -1,6 +1,13 @@
 //! The smallest scheduler: one queue, run by whoever calls `run`.
 
-#![allow(unreachable_pub, dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part of it, and fails by panicking"
+)]
 
 use heist_core::context::{Job, RuntimeContext};
 use heist_core::driver::{Driver, Wait};
@@ -141,7 +148,12 @@ impl Runtime {
     }
 
     pub fn frame<R>(&self, f: impl FnOnce() -> R) -> R {
-        let local = Local(self.0.registry.local_shard(0).expect("one worker at a time"));
+        let local = Local(
+            self.0
+                .registry
+                .local_shard(0)
+                .expect("one worker at a time"),
+        );
         worker_frame(&self.0, &local, 0, f)
     }
 
@@ -154,7 +166,9 @@ impl Runtime {
                 continue;
             }
             let runnable = self.0.queue.lock().unwrap().pop_front();
-            let Some(runnable) = runnable else { return polls };
+            let Some(runnable) = runnable else {
+                return polls;
+            };
             polls += 1;
             if let Ran::Yielded(again) = runnable.run() {
                 self.0.queue.lock().unwrap().push_back(again);
@@ -165,7 +179,9 @@ impl Runtime {
     /// Runs at most one task. Returns whether there was one.
     pub fn run_one(&self) -> bool {
         let runnable = self.0.queue.lock().unwrap().pop_front();
-        let Some(runnable) = runnable else { return false };
+        let Some(runnable) = runnable else {
+            return false;
+        };
         if let Ran::Yielded(again) = runnable.run() {
             self.0.queue.lock().unwrap().push_back(again);
         }
@@ -190,7 +206,12 @@ impl Runtime {
     }
 
     pub fn names(&self) -> Vec<String> {
-        self.0.registry.tasks().iter().map(|task| task.name()).collect()
+        self.0
+            .registry
+            .tasks()
+            .iter()
+            .map(|task| task.name())
+            .collect()
     }
 
     pub fn reports(&self) -> Vec<String> {

@@ -34,7 +34,14 @@ macro_rules! known {
     )*};
 }
 
-known!(SocketAddr, SocketAddrV4, SocketAddrV6, (IpAddr, u16), (Ipv4Addr, u16), (Ipv6Addr, u16));
+known!(
+    SocketAddr,
+    SocketAddrV4,
+    SocketAddrV6,
+    (IpAddr, u16),
+    (Ipv4Addr, u16),
+    (Ipv6Addr, u16)
+);
 
 impl ToSocketAddrs for [SocketAddr] {
     fn to_target(&self) -> io::Result<Target> {
@@ -62,7 +69,9 @@ impl ToSocketAddrs for str {
         if let Ok(address) = self.parse::<SocketAddr>() {
             return Ok(Target::Addrs(vec![address]));
         }
-        let parts = self.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let parts = self
+            .rsplit_once(':')
+            .and_then(|(host, port)| Some((host, port.parse().ok()?)));
         let Some((host, port)) = parts else {
             let text = format!("{self:?} is not an address; write `host:port`");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));

@@ -28,7 +28,10 @@ pub struct OwnedWriteHalf<S: Halves> {
 
 pub(super) fn split<S: Halves>(stream: S) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
     let stream = Arc::new(stream);
-    (OwnedReadHalf(Arc::clone(&stream)), OwnedWriteHalf { stream, open: true })
+    (
+        OwnedReadHalf(Arc::clone(&stream)),
+        OwnedWriteHalf { stream, open: true },
+    )
 }
 
 impl<S: Halves> OwnedReadHalf<S> {
@@ -141,7 +144,9 @@ impl<S: Halves> fmt::Debug for ReuniteError<S> {
 
 impl<S: Halves> fmt::Display for ReuniteError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the two halves are not of one stream; reunite those that `into_split` gave together")
+        f.write_str(
+            "the two halves are not of one stream; reunite those that `into_split` gave together",
+        )
     }
 }
 

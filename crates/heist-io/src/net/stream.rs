@@ -100,7 +100,8 @@ macro_rules! byte_stream {
                 wanted: usize,
                 mut f: impl FnMut(&$std) -> io::Result<usize>,
             ) -> Poll<io::Result<usize>> {
-                self.io.poll_run(cx, Interest::Writable, &mut f, |moved| *moved < wanted)
+                self.io
+                    .poll_run(cx, Interest::Writable, &mut f, |moved| *moved < wanted)
             }
         }
 
@@ -148,7 +149,9 @@ macro_rules! byte_stream {
             fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
                 match self.shutdown(Shutdown::Write) {
                     // The other side was faster.
-                    Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                        Poll::Ready(Ok(()))
+                    }
                     done => Poll::Ready(done),
                 }
             }
@@ -218,7 +221,9 @@ macro_rules! source_of_std {
             /// Puts the socket into non-blocking mode and registers it with the current runtime.
             fn try_from(socket: $std) -> io::Result<Self> {
                 sys::set_nonblocking(&socket)?;
-                Ok(Self { io: Async::assume(socket, $ready)? })
+                Ok(Self {
+                    io: Async::assume(socket, $ready)?,
+                })
             }
         }
 

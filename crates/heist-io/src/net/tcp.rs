@@ -66,7 +66,10 @@ impl TcpListener {
     ///
     /// No connection is lost.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let accepted = self.io.run(Interest::Readable, sys::accept_tcp, |_| false).await;
+        let accepted = self
+            .io
+            .run(Interest::Readable, sys::accept_tcp, |_| false)
+            .await;
         accepted.and_then(Self::register)
     }
 
@@ -76,7 +79,10 @@ impl TcpListener {
     ///
     /// As for `accept`.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        let accepted = ready!(self.io.poll_run(cx, Interest::Readable, sys::accept_tcp, |_| false));
+        let accepted = ready!(
+            self.io
+                .poll_run(cx, Interest::Readable, sys::accept_tcp, |_| false)
+        );
         Poll::Ready(accepted.and_then(Self::register))
     }
 
@@ -121,7 +127,9 @@ impl Stream for Incoming<'_> {
     type Item = io::Result<TcpStream>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_accept(cx).map(|accepted| Some(accepted.map(|(stream, _)| stream)))
+        self.0
+            .poll_accept(cx)
+            .map(|accepted| Some(accepted.map(|(stream, _)| stream)))
     }
 }
 
@@ -162,8 +170,10 @@ impl TcpStream {
         let target = address.to_target();
         drop(address);
         let addresses = resolve(target?).await?;
-        each(addresses, |address| async move { TcpSocket::new_for(address)?.connect(address).await })
-            .await
+        each(addresses, |address| async move {
+            TcpSocket::new_for(address)?.connect(address).await
+        })
+        .await
     }
 
     /// Looks at what would be read next, without taking it.
@@ -176,7 +186,9 @@ impl TcpStream {
     ///
     /// Nothing is taken.
     pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.io.run(Interest::Readable, |io| io.peek(buffer), |_| false).await
+        self.io
+            .run(Interest::Readable, |io| io.peek(buffer), |_| false)
+            .await
     }
 
     /// The address of this side.

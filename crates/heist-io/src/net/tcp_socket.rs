@@ -39,13 +39,21 @@ impl TcpSocket {
     }
 
     pub(super) fn new_for(address: SocketAddr) -> io::Result<Self> {
-        if address.is_ipv4() { Self::new_v4() } else { Self::new_v6() }
+        if address.is_ipv4() {
+            Self::new_v4()
+        } else {
+            Self::new_v6()
+        }
     }
 
     /// As the standard library's listeners: an address that waits for its last packets can be bound again.
     pub(super) fn set_reuse_for_listener(&self) -> io::Result<()> {
         // On Windows the option means something else.
-        if cfg!(windows) { Ok(()) } else { self.set_reuseaddr(true) }
+        if cfg!(windows) {
+            Ok(())
+        } else {
+            self.set_reuseaddr(true)
+        }
     }
 
     /// Lets an address be bound that is still waiting for its last packets.
@@ -83,7 +91,9 @@ impl TcpSocket {
     /// What the system says.
     pub fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
         match idle {
-            Some(idle) => self.0.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
+            Some(idle) => self
+                .0
+                .set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
             None => self.0.set_keepalive(false),
         }
     }

@@ -40,7 +40,9 @@ impl UdpSocket {
         each(addresses, |address| async move {
             let socket = sys::new_socket(Domain::for_address(address), Type::DGRAM)?;
             socket.bind(&address.into())?;
-            Ok(Self { io: Async::assume(socket.into(), Ready::READABLE | Ready::WRITABLE)? })
+            Ok(Self {
+                io: Async::assume(socket.into(), Ready::READABLE | Ready::WRITABLE)?,
+            })
         })
         .await
     }
@@ -54,7 +56,10 @@ impl UdpSocket {
         let target = address.to_target();
         drop(address);
         let addresses = resolve(target?).await?;
-        each(addresses, |address| async move { self.io.get_ref().connect(address) }).await
+        each(addresses, |address| async move {
+            self.io.get_ref().connect(address)
+        })
+        .await
     }
 
     /// Sends a datagram to the connected address.
@@ -180,4 +185,8 @@ impl UdpSocket {
     }
 }
 
-source_of_std!(UdpSocket, std::net::UdpSocket, Ready::READABLE | Ready::WRITABLE);
+source_of_std!(
+    UdpSocket,
+    std::net::UdpSocket,
+    Ready::READABLE | Ready::WRITABLE
+);

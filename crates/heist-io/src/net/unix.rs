@@ -47,9 +47,15 @@ impl UnixListener {
     ///
     /// No connection is lost.
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
-        let stream = self.io.run(Interest::Readable, sys::accept_unix, |_| false).await?;
+        let stream = self
+            .io
+            .run(Interest::Readable, sys::accept_unix, |_| false)
+            .await?;
         let address = stream.peer_addr()?;
-        Ok((UnixStream::from_async(Async::assume(stream, BOTH)?), address))
+        Ok((
+            UnixStream::from_async(Async::assume(stream, BOTH)?),
+            address,
+        ))
     }
 
     /// Where it listens.
@@ -202,7 +208,9 @@ impl UnixDatagram {
     ///
     /// What the system says; if the runtime is gone.
     pub async fn send_to(&self, data: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
-        self.io.write_with(|io| io.send_to(data, path.as_ref())).await
+        self.io
+            .write_with(|io| io.send_to(data, path.as_ref()))
+            .await
     }
 
     /// Receives a datagram. What does not fit is lost.

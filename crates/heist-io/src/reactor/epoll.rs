@@ -28,7 +28,9 @@ use polling::Poller;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -62,16 +64,30 @@ impl Selector {
     pub(super) fn new() -> io::Result<Self> {
         let poller = Poller::new()?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let timer = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
         let flags = EventFlags::IN | EventFlags::ET;
         epoll::add(&poller, &wake, EventData::new_u64(WAKE), flags)?;
         epoll::add(&poller, &timer, EventData::new_u64(TIMER), flags)?;
-        Ok(Self { poller, wake, timer, rings_at: Mutex::new(UNSET) })
+        Ok(Self {
+            poller,
+            wake,
+            timer,
+            rings_at: Mutex::new(UNSET),
+        })
     }
 
     pub(super) fn register(&self, io: &impl AsSource, key: Key) -> io::Result<()> {
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;
-        Ok(epoll::add(&self.poller, io.as_fd(), EventData::new_u64(key.0 as u64), flags)?)
+        let flags =
+            EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;
+        Ok(epoll::add(
+            &self.poller,
+            io.as_fd(),
+            EventData::new_u64(key.0 as u64),
+            flags,
+        )?)
     }
 
     pub(super) fn deregister(&self, io: &impl AsSource) {
@@ -83,12 +99,20 @@ impl Selector {
         false
     }
 
-    pub(super) fn rearm(&self, _io: &impl AsSource, _key: Key, _interests: &[Interest]) -> io::Result<()> {
+    pub(super) fn rearm(
+        &self,
+        _io: &impl AsSource,
+        _key: Key,
+        _interests: &[Interest],
+    ) -> io::Result<()> {
         Ok(())
     }
 
     pub(super) fn wait(&self, buffer: &mut Buffer, timeout: Timeout) -> io::Result<()> {
-        const ZERO: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+        const ZERO: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         buffer.0.clear();
         let timeout = match timeout {
             Timeout::Zero => Some(&ZERO),
@@ -102,7 +126,9 @@ impl Selector {
         let mut events = [const { MaybeUninit::uninit() }; EVENTS];
         match epoll::wait(&self.poller, &mut events, timeout) {
             Ok((events, _)) => {
-                buffer.0.extend(events.iter().map(|event| (event.data.u64(), event.flags)));
+                buffer
+                    .0
+                    .extend(events.iter().map(|event| (event.data.u64(), event.flags)));
             }
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -122,10 +148,16 @@ impl Selector {
         }
         let after = deadline.at - deadline.now;
         let value = Timespec {
-            tv_sec: (after / 1_000_000_000).cast_signed(),
-            tv_nsec: (after % 1_000_000_000).cast_signed(),
+            tv_sec: (after / 1_000_000_000) as i64,
+            tv_nsec: (after % 1_000_000_000) as i64,
         };
-        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+        let once = Itimerspec {
+            it_interval: Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+            it_value: value,
+        };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
         *rings_at = deadline.at;
         Ok(())
@@ -153,13 +185,17 @@ impl Buffer {
     /// Key, what is ready, and whether every waiter has to look.
     pub(super) fn events(&self) -> impl Iterator<Item = (Key, Ready, bool)> {
         // The key was a `usize`.
-        self.0.iter().map(|(data, flags)| (Key(*data as usize), ready(*flags), false))
+        self.0
+            .iter()
+            .map(|(data, flags)| (Key(*data as usize), ready(*flags), false))
     }
 }
 
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Buffer").field("events", &self.0.len()).finish()
+        f.debug_struct("Buffer")
+            .field("events", &self.0.len())
+            .finish()
     }
 }
 
@@ -170,8 +206,14 @@ fn ready(flags: EventFlags) -> Ready {
         (EventFlags::OUT, Ready::WRITABLE),
         (EventFlags::PRI, Ready::READABLE | Ready::PRIORITY),
         (EventFlags::RDHUP, Ready::READABLE | Ready::READ_CLOSED),
-        (EventFlags::HUP, Ready::READABLE | Ready::WRITABLE | Ready::READ_CLOSED | Ready::WRITE_CLOSED),
-        (EventFlags::ERR, Ready::READABLE | Ready::WRITABLE | Ready::ERROR),
+        (
+            EventFlags::HUP,
+            Ready::READABLE | Ready::WRITABLE | Ready::READ_CLOSED | Ready::WRITE_CLOSED,
+        ),
+        (
+            EventFlags::ERR,
+            Ready::READABLE | Ready::WRITABLE | Ready::ERROR,
+        ),
     ];
     for (flag, means) in table {
         if flags.contains(flag) {
@@ -194,7 +236,15 @@ mod tests {
         selector.wait(&mut buffer, Timeout::Zero).unwrap();
         for _ in 0..3 {
             selector.wake();
-            selector.wait(&mut buffer, Timeout::Until(Some(Deadline { at: 5_000_000_000, now: 0 }))).unwrap();
+            selector
+                .wait(
+                    &mut buffer,
+                    Timeout::Until(Some(Deadline {
+                        at: 5_000_000_000,
+                        now: 0,
+                    })),
+                )
+                .unwrap();
             assert_eq!(buffer.0.len(), 1);
             assert_eq!(buffer.0[0].0, WAKE);
         }
@@ -219,7 +269,12 @@ mod tests {
         selector.set_timer(Deadline { at: 2_000, now: 0 }).unwrap();
         assert_eq!(*selector.rings_at.lock(), 1_000);
         let mut buffer = Buffer::new();
-        selector.wait(&mut buffer, Timeout::Until(Some(Deadline { at: 2_000, now: 0 }))).unwrap();
+        selector
+            .wait(
+                &mut buffer,
+                Timeout::Until(Some(Deadline { at: 2_000, now: 0 })),
+            )
+            .unwrap();
         assert_eq!(*selector.rings_at.lock(), UNSET);
     }
 }

@@ -25,7 +25,9 @@ pub(super) struct Buffer {
 
 impl Selector {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { poller: Poller::new()? })
+        Ok(Self {
+            poller: Poller::new()?,
+        })
     }
 
     pub(super) fn register(&self, io: &impl AsSource, key: Key) -> io::Result<()> {
@@ -46,10 +48,19 @@ impl Selector {
         !self.poller.supports_edge()
     }
 
-    pub(super) fn rearm(&self, io: &impl AsSource, key: Key, interests: &[Interest]) -> io::Result<()> {
+    pub(super) fn rearm(
+        &self,
+        io: &impl AsSource,
+        key: Key,
+        interests: &[Interest],
+    ) -> io::Result<()> {
         let readable = interests.contains(&Interest::Readable);
         let writable = interests.contains(&Interest::Writable);
-        self.poller.modify_with_mode(sys::borrow(io), Event::new(key.0, readable, writable), PollMode::Oneshot)
+        self.poller.modify_with_mode(
+            sys::borrow(io),
+            Event::new(key.0, readable, writable),
+            PollMode::Oneshot,
+        )
     }
 
     pub(super) fn wait(&self, buffer: &mut Buffer, timeout: Timeout) -> io::Result<()> {
@@ -74,7 +85,10 @@ impl Selector {
 
 impl Buffer {
     pub(super) fn new() -> Self {
-        Self { events: Events::new(), oneshot: false }
+        Self {
+            events: Events::new(),
+            oneshot: false,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -89,8 +103,14 @@ impl Buffer {
                 (event.readable, Ready::READABLE),
                 (event.writable, Ready::WRITABLE),
                 (event.is_priority(), Ready::READABLE | Ready::PRIORITY),
-                (event.is_interrupt(), Ready::READABLE | Ready::WRITABLE | Ready::READ_CLOSED | Ready::WRITE_CLOSED),
-                (event.is_err() == Some(true), Ready::READABLE | Ready::WRITABLE | Ready::ERROR),
+                (
+                    event.is_interrupt(),
+                    Ready::READABLE | Ready::WRITABLE | Ready::READ_CLOSED | Ready::WRITE_CLOSED,
+                ),
+                (
+                    event.is_err() == Some(true),
+                    Ready::READABLE | Ready::WRITABLE | Ready::ERROR,
+                ),
             ];
             for (set, means) in table {
                 if set {
@@ -104,6 +124,8 @@ impl Buffer {
 
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Buffer").field("events", &self.events.len()).finish()
+        f.debug_struct("Buffer")
+            .field("events", &self.events.len())
+            .finish()
     }
 }

@@ -20,7 +20,11 @@ fn packing_keeps_everything() {
 fn an_event_adds_and_never_takes_away() {
     for before in every_set() {
         for event in every_set() {
-            let after = Snapshot { ready: before, tick: 5 }.on_event(event);
+            let after = Snapshot {
+                ready: before,
+                tick: 5,
+            }
+            .on_event(event);
             assert_eq!(after.ready, before | event);
             assert_eq!(after.tick, 6);
         }
@@ -31,11 +35,24 @@ fn an_event_adds_and_never_takes_away() {
 fn a_clear_takes_one_bit_and_only_at_its_own_tick() {
     for before in every_set() {
         for interest in BOTH {
-            for (tick, seen) in [(5, 5), (5, 4), (5, 6), (5, 5 + (1 << 16)), (0, (1 << 56) - 1)] {
-                let snapshot = Snapshot { ready: before, tick };
+            for (tick, seen) in [
+                (5, 5),
+                (5, 4),
+                (5, 6),
+                (5, 5 + (1 << 16)),
+                (0, (1 << 56) - 1),
+            ] {
+                let snapshot = Snapshot {
+                    ready: before,
+                    tick,
+                };
                 let after = snapshot.on_clear(interest, seen);
                 assert_eq!(after.tick, tick);
-                let kept = if tick == seen { before.0 & !interest.clearable().0 } else { before.0 };
+                let kept = if tick == seen {
+                    before.0 & !interest.clearable().0
+                } else {
+                    before.0
+                };
                 assert_eq!(after.ready.0, kept, "{snapshot:?}");
                 assert_eq!(after.ready.0 & 0b111_1100, before.0 & 0b111_1100, "INV-1");
             }
@@ -45,12 +62,19 @@ fn a_clear_takes_one_bit_and_only_at_its_own_tick() {
 
 #[test]
 fn closed_goes_ahead_once_and_then_after_each_event() {
-    let closed = Snapshot { ready: Ready::READ_CLOSED, tick: 3 };
+    let closed = Snapshot {
+        ready: Ready::READ_CLOSED,
+        tick: 3,
+    };
     assert!(closed.allows(Interest::Readable, None));
     assert!(closed.allows(Interest::Readable, Some(2)));
     assert!(!closed.allows(Interest::Readable, Some(3)));
     assert!(!closed.allows(Interest::Writable, None));
-    assert!(closed.on_event(Ready::READABLE).allows(Interest::Readable, Some(4)));
+    assert!(
+        closed
+            .on_event(Ready::READABLE)
+            .allows(Interest::Readable, Some(4))
+    );
 }
 
 #[test]
@@ -79,5 +103,8 @@ fn an_old_clear_after_65536_events_changes_nothing() {
 
 #[test]
 fn debug_names_the_bits() {
-    assert_eq!(format!("{:?}", Ready::READABLE | Ready::GONE), "{READABLE, GONE}");
+    assert_eq!(
+        format!("{:?}", Ready::READABLE | Ready::GONE),
+        "{READABLE, GONE}"
+    );
 }

@@ -1,6 +1,6 @@
 //! Systems with `accept4`, `SOCK_NONBLOCK` and `MSG_NOSIGNAL`: no further system call puts a socket into its mode.
 
-use rustix::net::{SendFlags, SocketFlags, acceptfrom_with, accept_with};
+use rustix::net::{SendFlags, SocketFlags, accept_with, acceptfrom_with};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -33,5 +33,5 @@ pub(crate) fn send(io: &impl AsFd, data: &[u8]) -> io::Result<usize> {
 }
 
 pub(crate) fn send_vectored(io: &impl AsFd, data: &[IoSlice<'_>]) -> io::Result<usize> {
-    SockRef::from(io).send_vectored_with_flags(data, SendFlags::NOSIGNAL.bits().cast_signed())
+    SockRef::from(io).send_vectored_with_flags(data, SendFlags::NOSIGNAL.bits() as i32)
 }

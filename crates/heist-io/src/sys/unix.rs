@@ -17,13 +17,19 @@ pub(crate) use flags::{accept_tcp, accept_unix, new_socket, new_unix, send, send
 pub(crate) use std::os::fd::AsFd as AsSource;
 
 /// For `polling`, which wants a number to add.
-#[cfg_attr(any(target_os = "linux", target_os = "android"), expect(dead_code, reason = "epoll needs it not"))]
+#[cfg_attr(
+    any(target_os = "linux", target_os = "android"),
+    expect(dead_code, reason = "epoll needs it not")
+)]
 pub(crate) fn raw(io: &impl AsSource) -> RawFd {
     io.as_fd().as_raw_fd()
 }
 
 /// For `polling`, which wants a borrow for the rest.
-#[cfg_attr(any(target_os = "linux", target_os = "android"), expect(dead_code, reason = "epoll needs it not"))]
+#[cfg_attr(
+    any(target_os = "linux", target_os = "android"),
+    expect(dead_code, reason = "epoll needs it not")
+)]
 pub(crate) fn borrow(io: &impl AsSource) -> BorrowedFd<'_> {
     io.as_fd()
 }

@@ -33,8 +33,16 @@ pub fn interval(period: Duration) -> Interval {
 #[track_caller]
 #[must_use = "an interval does nothing unless it is awaited"]
 pub fn interval_at(start: Instant, period: Duration) -> Interval {
-    assert!(!period.is_zero(), "the period of an interval must not be zero");
-    Interval { sleep: Box::pin(Sleep::at(Due::At(start))), next: Some(start), period, missed: MissedTickBehavior::Burst }
+    assert!(
+        !period.is_zero(),
+        "the period of an interval must not be zero"
+    );
+    Interval {
+        sleep: Box::pin(Sleep::at(Due::At(start))),
+        next: Some(start),
+        period,
+        missed: MissedTickBehavior::Burst,
+    }
 }
 
 /// What an [`Interval`] does about ticks that nobody waited for in time.
@@ -72,7 +80,8 @@ impl MissedTickBehavior {
             Self::Skip => {
                 let late = now.duration_since(tick).as_nanos() % period.as_nanos();
                 // Less than a period, and that is a `Duration`.
-                let late = Duration::new((late / 1_000_000_000) as u64, (late % 1_000_000_000) as u32);
+                let late =
+                    Duration::new((late / 1_000_000_000) as u64, (late % 1_000_000_000) as u32);
                 now.checked_add(period.checked_sub(late)?)
             }
         }
@@ -150,7 +159,9 @@ impl Interval {
 
     fn set(&mut self, next: Option<Instant>) {
         self.next = next;
-        self.sleep.as_mut().reset_to(next.map_or(Due::Never, Due::At));
+        self.sleep
+            .as_mut()
+            .reset_to(next.map_or(Due::Never, Due::At));
     }
 }
 
@@ -190,7 +201,11 @@ mod tests {
     #[test]
     fn a_tick_in_time_sets_the_next_from_its_own_time() {
         let tick = Instant::now();
-        for behavior in [MissedTickBehavior::Burst, MissedTickBehavior::Delay, MissedTickBehavior::Skip] {
+        for behavior in [
+            MissedTickBehavior::Burst,
+            MissedTickBehavior::Delay,
+            MissedTickBehavior::Skip,
+        ] {
             for late in [0, 1, 49] {
                 let now = tick + Duration::from_millis(late);
                 assert_eq!(behavior.next(tick, now, PERIOD), Some(tick + PERIOD));
@@ -203,10 +218,20 @@ mod tests {
         let tick = Instant::now();
         for (late, skip) in [(50, 100), (51, 100), (110, 150), (149, 150), (150, 200)] {
             let now = tick + Duration::from_millis(late);
-            assert_eq!(MissedTickBehavior::Burst.next(tick, now, PERIOD), Some(tick + PERIOD));
-            assert_eq!(MissedTickBehavior::Delay.next(tick, now, PERIOD), Some(now + PERIOD));
+            assert_eq!(
+                MissedTickBehavior::Burst.next(tick, now, PERIOD),
+                Some(tick + PERIOD)
+            );
+            assert_eq!(
+                MissedTickBehavior::Delay.next(tick, now, PERIOD),
+                Some(now + PERIOD)
+            );
             let expected = tick + Duration::from_millis(skip);
-            assert_eq!(MissedTickBehavior::Skip.next(tick, now, PERIOD), Some(expected), "{late} late");
+            assert_eq!(
+                MissedTickBehavior::Skip.next(tick, now, PERIOD),
+                Some(expected),
+                "{late} late"
+            );
         }
     }
 
@@ -216,7 +241,9 @@ mod tests {
         let start = Instant::now();
         let mut tick = start;
         for _ in 0..10_000 {
-            tick = MissedTickBehavior::Burst.next(tick, tick + Duration::from_micros(333), PERIOD).unwrap();
+            tick = MissedTickBehavior::Burst
+                .next(tick, tick + Duration::from_micros(333), PERIOD)
+                .unwrap();
         }
         assert_eq!(tick, start + PERIOD * 10_000);
     }
@@ -224,6 +251,9 @@ mod tests {
     #[test]
     fn a_period_beyond_all_instants_never_ticks_again() {
         let now = Instant::now();
-        assert_eq!(MissedTickBehavior::Burst.next(now, now, Duration::MAX), None);
+        assert_eq!(
+            MissedTickBehavior::Burst.next(now, now, Duration::MAX),
+            None
+        );
     }
 }

@@ -32,7 +32,9 @@ pub fn sleep(duration: Duration) -> Sleep {
         Some(at) => Due::Ahead(at),
         None => Due::Never,
     };
-    Sleep { timer: Timer::new(due) }
+    Sleep {
+        timer: Timer::new(due),
+    }
 }
 
 /// Waits until `deadline`. One that is over already is ready at once.
@@ -45,7 +47,9 @@ pub fn sleep(duration: Duration) -> Sleep {
 ///
 /// Safe: dropping it takes the timer back.
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep { timer: Timer::new(Due::At(deadline)) }
+    Sleep {
+        timer: Timer::new(Due::At(deadline)),
+    }
 }
 
 pin_project! {
@@ -62,7 +66,9 @@ pin_project! {
 
 impl Sleep {
     pub(super) fn at(due: Due) -> Self {
-        Self { timer: Timer::new(due) }
+        Self {
+            timer: Timer::new(due),
+        }
     }
 
     /// When it ends; `None` if never.

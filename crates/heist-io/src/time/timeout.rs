@@ -32,7 +32,10 @@ use std::time::{Duration, Instant};
 /// `CancelledError` into it and waits for what it does then.
 #[doc(alias = "wait_for")]
 pub fn timeout<F: IntoFuture>(limit: Duration, future: F) -> Timeout<F::IntoFuture> {
-    Timeout { future: Some(future.into_future()), limit: sleep(limit) }
+    Timeout {
+        future: Some(future.into_future()),
+        limit: sleep(limit),
+    }
 }
 
 /// Waits for `future`, until `deadline` at most. Otherwise as [`timeout`].
@@ -53,7 +56,10 @@ pub fn timeout<F: IntoFuture>(limit: Duration, future: F) -> Timeout<F::IntoFutu
 ///
 /// `asyncio.timeout_at`, for one future instead of a block.
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
-    Timeout { future: Some(future.into_future()), limit: sleep_until(deadline) }
+    Timeout {
+        future: Some(future.into_future()),
+        limit: sleep_until(deadline),
+    }
 }
 
 pin_project! {

@@ -71,7 +71,10 @@ struct Slot {
     min: u64,
 }
 
-const EMPTY: Slot = Slot { head: ptr::null(), min: u64::MAX };
+const EMPTY: Slot = Slot {
+    head: ptr::null(),
+    min: u64::MAX,
+};
 
 #[derive(Debug)]
 pub(crate) struct Wheel {
@@ -86,7 +89,12 @@ unsafe impl Send for Wheel {}
 
 impl Wheel {
     pub(crate) fn new() -> Self {
-        Self { slots: Box::new([[EMPTY; SLOTS]; LEVELS]), occupied: [0; LEVELS], levels: 0, elapsed: 0 }
+        Self {
+            slots: Box::new([[EMPTY; SLOTS]; LEVELS]),
+            occupied: [0; LEVELS],
+            levels: 0,
+            elapsed: 0,
+        }
     }
 
     /// When the first entry is due; never later than that, and exact unless the first of its slot was removed.
@@ -188,13 +196,20 @@ impl Wheel {
     fn start(&self, level: usize, slot: usize) -> u64 {
         let shift = shift_of(level);
         let span = shift + SLOT_BITS;
-        let base = if span >= u64::BITS { 0 } else { self.elapsed >> span << span };
+        let base = if span >= u64::BITS {
+            0
+        } else {
+            self.elapsed >> span << span
+        };
         base | ((slot as u64) << shift)
     }
 
     /// Moves time to the beginning of a slot, and its entries down.
     fn cascade(&mut self, level: usize, slot: usize, start: u64) {
-        debug_assert!(start >= self.elapsed, "a slot above level 0 lies ahead (INV-1)");
+        debug_assert!(
+            start >= self.elapsed,
+            "a slot above level 0 lies ahead (INV-1)"
+        );
         self.elapsed = start;
         while !self.slots[level][slot].head.is_null() {
             let entry = self.slots[level][slot].head;
@@ -253,7 +268,14 @@ impl Wheel {
     unsafe fn unlink(&mut self, entry: *const Entry) {
         // SAFETY: INV-5.
         let (next, prev, level, index) = unsafe {
-            with(entry, |links| (links.next, links.prev, usize::from(links.level), usize::from(links.slot)))
+            with(entry, |links| {
+                (
+                    links.next,
+                    links.prev,
+                    usize::from(links.level),
+                    usize::from(links.slot),
+                )
+            })
         };
         let slot = &mut self.slots[level][index];
         if next == entry {
@@ -325,7 +347,10 @@ fn place(elapsed: u64, deadline: u64) -> (usize, usize) {
         0 => 0,
         _ => ((63 - differs.leading_zeros()) / SLOT_BITS) as usize,
     };
-    (level, ((deadline >> shift_of(level)) % SLOTS as u64) as usize)
+    (
+        level,
+        ((deadline >> shift_of(level)) % SLOTS as u64) as usize,
+    )
 }
 
 #[cfg(test)]

@@ -27,13 +27,12 @@
 
 use std::fmt;
 
-use crossbeam_utils::CachePadded;
 use heist_core::platform::Parker;
 
-use crate::sync::{Arc, AtomicBool, Mutex, Relaxed, full_fence, mutation};
+use crate::sync::{Arc, AtomicBool, CachePadded, Mutex, Relaxed, full_fence, mutation};
 
 pub(crate) mod counters;
-#[cfg(loom)]
+#[doc(hidden)]
 pub mod models;
 pub(crate) mod role;
 

@@ -307,3 +307,12 @@ pub fn bounded(what: &str, body: impl FnOnce() + Send + 'static) {
 }
 
 pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// How often a test does what it does: less often under Miri, which takes a thousand times as long.
+pub const fn times(often: usize) -> usize {
+    if cfg!(miri) {
+        often.div_ceil(1000)
+    } else {
+        often
+    }
+}

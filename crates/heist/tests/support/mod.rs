@@ -11,7 +11,7 @@ use std::time::Duration;
 use heist::Runtime;
 
 /// Runs a test on a thread of its own and fails it after ten seconds.
-pub fn bounded(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn bounded(test: impl FnOnce() + Send + 'static) {
     let name = thread::current().name().unwrap_or("test").to_owned();
     let (done, over) = channel();
     let body = thread::Builder::new().name(name.clone()).spawn(move || {
@@ -29,7 +29,7 @@ pub fn bounded(test: impl FnOnce() + Send + 'static) {
 }
 
 /// A runtime with this many workers.
-pub fn runtime(workers: usize) -> Runtime {
+pub(crate) fn runtime(workers: usize) -> Runtime {
     Runtime::builder()
         .worker_threads(workers)
         .build()
@@ -37,7 +37,7 @@ pub fn runtime(workers: usize) -> Runtime {
 }
 
 /// One worker that nobody helps, whatever it does: what it has not polled, nobody has.
-pub fn lone_worker() -> Runtime {
+pub(crate) fn lone_worker() -> Runtime {
     let builder = Runtime::builder()
         .worker_threads(1)
         .blocked_worker_threshold(None);
@@ -46,27 +46,27 @@ pub fn lone_worker() -> Runtime {
 
 /// Counts its drops.
 #[derive(Clone, Debug, Default)]
-pub struct Drops(Arc<AtomicUsize>);
+pub(crate) struct Drops(Arc<AtomicUsize>);
 
 impl Drops {
     /// A value whose drop is counted.
-    pub fn guard(&self) -> Guard {
+    pub(crate) fn guard(&self) -> Guard {
         Guard(Arc::clone(&self.0))
     }
 
     /// How many guards have been dropped.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 }
 
 /// Made by [`Drops::guard`].
 #[derive(Debug)]
-pub struct Guard(Arc<AtomicUsize>);
+pub(crate) struct Guard(Arc<AtomicUsize>);
 
 impl Guard {
     /// Uses the guard without giving it away: its future drops it.
-    pub fn count_at_the_end(&self) {}
+    pub(crate) fn count_at_the_end(&self) {}
 }
 
 impl Drop for Guard {
@@ -78,7 +78,7 @@ impl Drop for Guard {
 /// Runs the calling test once more, in a process of its own, if this is not that process yet.
 ///
 /// `None`: this is the child, which is to do the work. `Some`: a command for it.
-pub fn child() -> Option<std::process::Command> {
+pub(crate) fn child() -> Option<std::process::Command> {
     if std::env::var_os(CHILD).is_some() {
         return None;
     }

@@ -43,7 +43,11 @@ fn parse(cell: &str) -> (u64, u64, i128) {
             _ => {
                 let flag = FLAGS.iter().find(|(flag, _)| *flag == name);
                 let flag = flag.unwrap_or_else(|| panic!("no flag is called {name}")).1;
-                if sign > 0 { plus |= flag } else { minus |= flag }
+                if sign > 0 {
+                    plus |= flag
+                } else {
+                    minus |= flag
+                }
             }
         }
     }
@@ -53,10 +57,15 @@ fn parse(cell: &str) -> (u64, u64, i128) {
 fn table() -> Vec<Row> {
     let text = include_str!("../transitions.md");
     let begin = text.find("| event |").expect("the table of events");
-    let rows = text[begin..].lines().skip(2).take_while(|line| line.starts_with('|'));
+    let rows = text[begin..]
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
     rows.map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let [event, given, when, then, action] = cells[..] else { panic!("five columns: {line}") };
+        let [event, given, when, then, action] = cells[..] else {
+            panic!("five columns: {line}")
+        };
         let (given, when, then) = (parse(given), parse(when), parse(then));
         Row {
             event: event.into(),
@@ -75,14 +84,17 @@ fn legal(word: Snapshot) -> bool {
     let has = |flag| word.has(flag);
     let over = word.is_over();
     let begins = Snapshot::HOLD | Snapshot::TAKEN | Snapshot::WAKING;
-    !(over && has(Snapshot::LIFE))
-        && (over || !has(begins))
-        && (over || has(Snapshot::ALIVE))
-        && (has(Snapshot::CANCEL) || !has(Snapshot::ABORT))
-        && (has(Snapshot::JOIN_WAKER) || !has(Snapshot::WAKING))
-        && (!has(Snapshot::JOIN_WAKER)
+    let rules = [
+        !(over && has(Snapshot::LIFE)),
+        over || !has(begins),
+        over || has(Snapshot::ALIVE),
+        has(Snapshot::CANCEL) || !has(Snapshot::ABORT),
+        has(Snapshot::JOIN_WAKER) || !has(Snapshot::WAKING),
+        !has(Snapshot::JOIN_WAKER)
             || has(Snapshot::WAKING)
-            || has(Snapshot::JOIN) && (has(Snapshot::HOLD) || !over))
+            || has(Snapshot::JOIN) && (has(Snapshot::HOLD) || !over),
+    ];
+    rules.iter().all(|kept| *kept)
 }
 
 /// Every legal word, with no references beside the flags and with some of each kind.
@@ -95,8 +107,13 @@ fn words() -> impl Iterator<Item = Snapshot> {
         })
         .filter(|word| legal(*word))
         .flat_map(|word| {
-            [0, Snapshot::ONE_WAKER, Snapshot::ONE_HANDLE, 3 * Snapshot::ONE_WAKER]
-                .map(|counts| Snapshot(word.0 + counts))
+            [
+                0,
+                Snapshot::ONE_WAKER,
+                Snapshot::ONE_HANDLE,
+                3 * Snapshot::ONE_WAKER,
+            ]
+            .map(|counts| Snapshot(word.0 + counts))
         })
 }
 
@@ -173,13 +190,23 @@ fn every_legal_word_and_every_event_do_what_the_table_says() {
                 Some(name) => (name, true),
                 None => (row.action.as_str(), false),
             };
-            let name = if may_free && next.is_unowned() { "Free" } else { name };
+            let name = if may_free && next.is_unowned() {
+                "Free"
+            } else {
+                name
+            };
             assert_eq!(format!("{action:?}"), name, "{event} at [{word:?}]");
-            assert!(legal(next), "{event} made [{word:?}] into [{next:?}], which is not legal");
+            assert!(
+                legal(next),
+                "{event} made [{word:?}] into [{next:?}], which is not legal"
+            );
             checked += 1;
         }
     }
-    assert!(cfg!(miri) || checked > 10_000, "only {checked} pairs were checked");
+    assert!(
+        cfg!(miri) || checked > 10_000,
+        "only {checked} pairs were checked"
+    );
 }
 
 #[test]
@@ -192,7 +219,11 @@ fn only_the_last_owner_frees() {
 
 #[test]
 fn each_outcome_is_read_back() {
-    for outcome in [TaskState::Finished, TaskState::Cancelled, TaskState::Panicked] {
+    for outcome in [
+        TaskState::Finished,
+        TaskState::Cancelled,
+        TaskState::Panicked,
+    ] {
         let running = Snapshot(Snapshot::RUN | Snapshot::ALIVE | Snapshot::JOIN);
         assert_eq!(running.on_finish(outcome).0.outcome(), outcome);
     }

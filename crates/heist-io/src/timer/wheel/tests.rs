@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 /// Entries that stay where they are, under numbers.
 struct Bench {
     wheel: Wheel,
+    #[expect(clippy::vec_box, reason = "linked entries do not move")]
     entries: Vec<Box<Entry>>,
     /// (deadline, order of insertion) of what is linked.
     model: BTreeMap<(u64, u64), usize>,
@@ -36,7 +37,10 @@ impl Bench {
         self.keys[index] = Some(key);
         self.model.insert(key, index);
         // SAFETY: the box outlives the wheel's use of it, and `keys` says that it is not linked.
-        unsafe { self.wheel.insert(self.entry(index), deadline, Waker::noop().clone()) };
+        unsafe {
+            self.wheel
+                .insert(self.entry(index), deadline, Waker::noop().clone())
+        };
     }
 
     fn remove(&mut self, index: usize) {
@@ -55,26 +59,45 @@ impl Bench {
         while let Some((entry, waker)) = self.wheel.pop_due(to) {
             assert!(waker.is_some());
             let ((deadline, stamp), index) = self.model.pop_first().expect("the model has one too");
-            assert_eq!(self.entry(index), entry, "deadline {deadline}, stamp {stamp}, now {to}");
+            assert_eq!(
+                self.entry(index),
+                entry,
+                "deadline {deadline}, stamp {stamp}, now {to}"
+            );
             assert!(deadline <= to, "never early");
             self.keys[index] = None;
             popped += 1;
         }
-        assert!(self.model.first_key_value().is_none_or(|((deadline, _), _)| *deadline > to));
+        assert!(
+            self.model
+                .first_key_value()
+                .is_none_or(|((deadline, _), _)| *deadline > to)
+        );
         popped
     }
 
     fn check(&self) {
-        let first = self.model.first_key_value().map(|((deadline, _), _)| *deadline);
+        let first = self
+            .model
+            .first_key_value()
+            .map(|((deadline, _), _)| *deadline);
         let next = self.wheel.next_deadline();
         assert_eq!(next.is_some(), first.is_some());
         assert!(next <= first, "a bound that is not later");
         for level in 0..LEVELS {
             for slot in 0..SLOTS {
                 let occupied = self.wheel.occupied[level] & (1 << slot) != 0;
-                assert_eq!(occupied, !self.wheel.slots[level][slot].head.is_null(), "INV-4");
+                assert_eq!(
+                    occupied,
+                    !self.wheel.slots[level][slot].head.is_null(),
+                    "INV-4"
+                );
             }
-            assert_eq!(self.wheel.levels & (1 << level) != 0, self.wheel.occupied[level] != 0, "INV-4");
+            assert_eq!(
+                self.wheel.levels & (1 << level) != 0,
+                self.wheel.occupied[level] != 0,
+                "INV-4"
+            );
         }
     }
 }
@@ -99,7 +122,11 @@ impl Random {
 fn random_operations_agree_with_a_sorted_map() {
     for seed in 0..60 {
         let mut random = Random(seed);
-        let start = if seed % 3 == 0 { 0 } else { random.next() >> random.below(50) };
+        let start = if seed % 3 == 0 {
+            0
+        } else {
+            random.next() >> random.below(50)
+        };
         let mut bench = Bench::new(64, start);
         // How far deadlines and steps reach: from within one slot to over several levels.
         let reach = 8 + random.below(38);
@@ -160,7 +187,9 @@ fn equal_deadlines_keep_their_order_through_every_level() {
 #[test]
 fn deadlines_at_the_borders_of_each_level() {
     for level in 0..LEVELS {
-        let border = 1_u64.checked_shl(shift_of(level) + SLOT_BITS).unwrap_or(u64::MAX - 2);
+        let border = 1_u64
+            .checked_shl(shift_of(level) + SLOT_BITS)
+            .unwrap_or(u64::MAX - 2);
         for start in [0, 1, border / 2, border - 1] {
             let mut bench = Bench::new(3, start);
             for (index, deadline) in [border - 1, border, border + 1].into_iter().enumerate() {
