@@ -11,8 +11,8 @@ mod imp {
     pub(crate) use std::alloc::{alloc, dealloc};
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
-    /// Free memory that a worker keeps per size of cells. An interpreter shall see each allocation.
-    pub(crate) const CACHED_BYTES: usize = if cfg!(miri) { 0 } else { 32 * 1024 };
+    /// Free memory that a worker keeps for cells. An interpreter shall see each allocation.
+    pub(crate) const CACHED_BYTES: usize = if cfg!(miri) { 0 } else { 256 * 1024 };
 
     /// Polls of leaf futures that one poll of a task may make.
     pub(crate) const BUDGET: u8 = 128;

@@ -213,13 +213,14 @@ impl<'a> Worker<'a> {
     #[inline(always)]
     fn poll(&mut self, runnable: Runnable) {
         let sequence = &self.slot.own.poll_seq;
-        sequence.store(sequence.load(Relaxed).wrapping_add(1), Relaxed);
+        let before = sequence.load(Relaxed);
+        sequence.store(before.wrapping_add(1), Relaxed);
         let ran = if self.debug {
             self.run_timed(runnable)
         } else {
             runnable.run()
         };
-        sequence.store(sequence.load(Relaxed).wrapping_add(1), Relaxed);
+        sequence.store(before.wrapping_add(2), Relaxed);
         if let Ran::Yielded(runnable) = ran {
             self.requeue(runnable);
         }
@@ -582,7 +583,7 @@ fn since(before: Instant, now: Instant) -> u64 {
 const MAINTENANCE_INTERVAL: Duration = Duration::from_micros(60);
 
 /// Between two turns of the driver that do not wait, at least.
-const DRIVER_INTERVAL: Duration = Duration::from_micros(50);
+const DRIVER_INTERVAL: Duration = Duration::from_micros(250);
 
 /// Between two times that the oldest of the stack are moved to the queue, at least.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(1);

@@ -16,12 +16,10 @@ use std::ptr::NonNull;
 
 /// Free blocks of one worker.
 pub(crate) struct Cache {
-    lists: [List; CLASSES],
-}
-
-struct List {
-    head: Cell<Option<NonNull<Free>>>,
-    room: Cell<u16>,
+    /// The heads of the lists of free blocks, by class.
+    lists: [Cell<Option<NonNull<Free>>>; CLASSES],
+    /// Bytes that may still be kept.
+    room: Cell<usize>,
 }
 
 /// A free block's first word.
@@ -53,43 +51,41 @@ const fn class_layout(class: usize) -> Layout {
 impl Cache {
     pub(crate) fn new() -> Self {
         Self {
-            lists: std::array::from_fn(|class| List {
-                head: Cell::new(None),
-                room: Cell::new((CACHED_BYTES / class_layout(class).size()) as u16),
-            }),
+            lists: [const { Cell::new(None) }; CLASSES],
+            room: Cell::new(CACHED_BYTES),
         }
     }
-}
 
-impl List {
     #[inline]
-    fn take(&self) -> Option<NonNull<u8>> {
-        let block = self.head.get()?;
+    fn take(&self, class: usize) -> Option<NonNull<u8>> {
+        let head = &self.lists[class];
+        let block = head.get()?;
         // SAFETY: BLOCK-1.
         let next = unsafe { block.read() };
-        self.head.set(next.0);
-        self.room.set(self.room.get() + 1);
+        head.set(next.0);
+        self.room.set(self.room.get() + class_layout(class).size());
         Some(block.cast())
     }
 
+    /// Keeps a free block, if there is room.
     #[inline]
-    fn give(&self, block: NonNull<u8>) -> bool {
-        let Some(room) = self.room.get().checked_sub(1) else {
+    fn give(&self, class: usize, block: NonNull<u8>) -> bool {
+        let Some(room) = self.room.get().checked_sub(class_layout(class).size()) else {
             return false;
         };
         self.room.set(room);
         let block = block.cast::<Free>();
         // SAFETY: the block is free, and larger than a word.
-        unsafe { block.write(Free(self.head.get())) };
-        self.head.set(Some(block));
+        unsafe { block.write(Free(self.lists[class].get())) };
+        self.lists[class].set(Some(block));
         true
     }
 }
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        for (class, list) in self.lists.iter().enumerate() {
-            while let Some(block) = list.take() {
+        for class in 0..CLASSES {
+            while let Some(block) = self.take(class) {
                 // SAFETY: BLOCK-1: it came from `allocate`, which asked for the layout of its class.
                 unsafe { dealloc(block.as_ptr(), class_layout(class)) };
             }
@@ -97,13 +93,13 @@ impl Drop for Cache {
     }
 }
 
-/// The list of this thread's cache.
+/// This thread's cache.
 #[inline]
-fn with_list<R>(class: usize, f: impl FnOnce(&List) -> R) -> Option<R> {
+fn with_cache<R>(f: impl FnOnce(&Cache) -> R) -> Option<R> {
     let cache = FRAME.with(|frame| frame.cache.get());
     // SAFETY: BLOCK-2: the frame is still on this thread's stack.
     let cache = unsafe { cache.as_ref() }?;
-    Some(f(&cache.lists[class]))
+    Some(f(cache))
 }
 
 /// Memory for `layout`, null if there is none.
@@ -113,7 +109,7 @@ pub(crate) fn allocate(layout: Layout) -> *mut u8 {
         // SAFETY: a cell's layout has a size.
         return unsafe { alloc(layout) };
     };
-    match with_list(class, List::take).flatten() {
+    match with_cache(|cache| cache.take(class)).flatten() {
         Some(block) => block.as_ptr(),
         // SAFETY: no class has the size 0.
         None => unsafe { alloc(class_layout(class)) },
@@ -132,7 +128,7 @@ pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
         unsafe { dealloc(block.as_ptr(), layout) };
         return;
     };
-    if with_list(class, |list| list.give(block)) != Some(true) {
+    if with_cache(|cache| cache.give(class, block)) != Some(true) {
         // SAFETY: `allocate` asked for this layout.
         unsafe { dealloc(block.as_ptr(), class_layout(class)) };
     }

@@ -231,7 +231,6 @@ impl Snapshot {
     }
 
     /// Whether an undelivered request ends the body here, rather than in a catcher.
-    #[inline]
     const fn is_deliverable(self) -> bool {
         self.has(Self::CANCEL) && (self.has(Self::ABORT) || !self.has(Self::CATCH))
     }
@@ -239,18 +238,24 @@ impl Snapshot {
     #[inline]
     const fn on_start(self) -> (Self, Action) {
         debug_assert!(self.has(Self::SCHED) && !self.has(Self::RUN | Self::OVER));
-        let action = if self.is_deliverable() {
-            Action::DropBody
-        } else {
-            Action::Poll
-        };
-        (self.without(Self::SCHED).with(Self::RUN), action)
+        // Takes `sched` away and sets `run`, in one instruction.
+        let next = Self(self.0 ^ (Self::SCHED | Self::RUN));
+        // The rare case apart, so that the other one is short.
+        let deliver = self.has(Self::CANCEL) && self.is_deliverable();
+        (
+            next,
+            if deliver {
+                Action::DropBody
+            } else {
+                Action::Poll
+            },
+        )
     }
 
     #[inline]
     const fn on_pending(self) -> (Self, Action) {
         debug_assert!(self.has(Self::RUN) && !self.is_over());
-        if self.is_deliverable() {
+        if self.has(Self::CANCEL) && self.is_deliverable() {
             return (self, Action::DropBody);
         }
         let action = if self.has(Self::SCHED) {
@@ -258,7 +263,7 @@ impl Snapshot {
         } else {
             Action::Idle
         };
-        (self.without(Self::RUN), action)
+        (Self(self.0 ^ Self::RUN), action)
     }
 
     #[inline]
@@ -431,7 +436,7 @@ impl Snapshot {
     }
 
     const fn on_unset_join_waker(self) -> (Self, Action) {
-        debug_assert!(self.has(Self::JOIN) && self.has(Self::JOIN_WAKER));
+        debug_assert!(self.has(Self::JOIN));
         if self.is_ready() {
             (self, Action::Ready)
         } else if self.has(Self::WAKING) {
