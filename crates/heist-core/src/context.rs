@@ -18,6 +18,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
+use std::task::{Context, Waker};
 use std::time::Instant;
 
 /// A piece of work for [`RuntimeContext::call`].
@@ -152,6 +153,28 @@ static GLOBAL: OnceLock<GlobalProvider> = OnceLock::new();
 /// Says where the process-wide runtime comes from. The first call counts.
 pub fn set_global_provider(provider: GlobalProvider) {
     let _ = GLOBAL.set(provider);
+}
+
+/// Blocks the thread until a closure, which is called with a context and again after each wake of it, says that it is done.
+pub type BlockOn = fn(&mut dyn FnMut(&mut Context<'_>) -> bool);
+
+static BLOCK_ON: OnceLock<BlockOn> = OnceLock::new();
+
+/// Says how a thread waits for a task. The first call counts.
+pub fn set_block_on(block_on: BlockOn) {
+    let _ = BLOCK_ON.set(block_on);
+}
+
+/// Waits as [`set_block_on`] has said; before that there is no runtime, and nothing to wait for.
+pub(crate) fn block_on(poll: &mut dyn FnMut(&mut Context<'_>) -> bool) {
+    match BLOCK_ON.get() {
+        Some(block_on) => block_on(poll),
+        None => {
+            while !poll(&mut Context::from_waker(Waker::noop())) {
+                crate::sync::spin();
+            }
+        }
+    }
 }
 
 /// Makes `runtime` the current one of this thread until the guard is dropped.

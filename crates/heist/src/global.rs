@@ -119,6 +119,7 @@ fn with_state<R>(f: impl FnOnce(MutexGuard<'_, State>) -> R) -> Option<R> {
 /// Makes leaf futures that are used outside of any runtime find this one.
 pub(crate) fn install() {
     context::set_global_provider(provide);
+    context::set_block_on(crate::task::wait_for);
 }
 
 fn provide() -> Option<Arc<dyn RuntimeContext>> {

@@ -23,7 +23,7 @@
 //! |---|---|
 //! | run a program | [`main`], [`run`] |
 //! | do things at the same time | [`spawn`], [`Task`] |
-//! | wait from code that is not async | [`block_on`], [`wait_blocking`](task::WaitBlocking) |
+//! | wait from code that is not async | [`block_on`], [`wait_blocking`](Task::wait_blocking) |
 //! | call code that blocks | [`spawn_blocking`] |
 //! | hand a value over later | [`promise`] |
 //! | wait, or not for ever | [`time::sleep`], [`time::timeout`] |

@@ -302,49 +302,19 @@ impl Builder {
     }
 }
 
-/// Waiting for a task from code that is not async.
-pub trait WaitBlocking {
-    /// What the task gives.
-    type Output;
-
-    /// Blocks this thread until the task is over, and gives its result.
-    ///
-    /// Works everywhere on a multi-threaded runtime: inside a task, another thread serves in its place meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// The task was cancelled, or it panicked.
-    ///
-    /// # Panics
-    ///
-    /// On a [`LocalRuntime`](crate::LocalRuntime)'s own thread, inside of its tasks.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use heist::task::WaitBlocking;
-    ///
-    /// # fn main() -> Result<(), heist::TaskError> {
-    /// assert_eq!(heist::spawn(async { 7 }).wait_blocking()?, 7);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Counterpart
-    ///
-    /// `concurrent.futures.Future.result`, as `run_coroutine_threadsafe` returns one.
-    fn wait_blocking(self) -> Result<Self::Output, TaskError>;
-}
-
-impl<T> WaitBlocking for Task<T> {
-    type Output = T;
-
-    fn wait_blocking(self) -> Result<T, TaskError> {
-        match Handle::try_current() {
-            Some(handle) => handle.block_on(self),
-            // No runtime misses this thread, and none is needed to wait for one.
-            None => shim::wait(self),
+/// How a thread waits for a task: what core asks of the runtime for [`Task::wait_blocking`].
+pub(crate) fn wait_for(poll: &mut dyn FnMut(&mut Context<'_>) -> bool) {
+    let ready = std::future::poll_fn(|cx| {
+        if poll(cx) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
+    });
+    match Handle::try_current() {
+        Some(handle) => handle.block_on(ready),
+        // No runtime misses this thread, and none is needed to wait for one.
+        None => shim::wait(ready),
     }
 }
 

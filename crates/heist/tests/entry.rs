@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use heist::task::{WaitBlocking, catch_cancel};
+use heist::task::catch_cancel;
 use heist::{Handle, Runtime, promise};
 use rustix::process::{Pid, Signal, kill_process};
 use support::{bounded, child};

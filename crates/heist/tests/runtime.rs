@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use heist::runtime::ConfigError;
-use heist::task::{WaitBlocking, current, yield_now};
+use heist::task::{current, yield_now};
 use heist::time::sleep;
 use heist::{Handle, LocalRuntime, Runtime, promise};
 use support::{bounded, lone_worker, runtime};

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
-use heist::task::{WaitBlocking, yield_now};
+use heist::task::yield_now;
 use heist::{LocalRuntime, Task, TaskError, TaskRef, TaskState, promise};
 use support::{Drops, bounded, lone_worker, runtime};
 

@@ -385,6 +385,36 @@ impl<T> Task<T> {
         Shared::new(self.0)
     }
 
+    /// Blocks this thread until the task is over, and gives its result.
+    ///
+    /// Works everywhere on a multi-threaded runtime: inside a task, another thread serves in its place meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no value.
+    ///
+    /// # Panics
+    ///
+    /// On a local runtime's own thread, inside of its tasks: it would wait for itself.
+    ///
+    /// # Counterpart
+    ///
+    /// `concurrent.futures.Future.result`, which `run_coroutine_threadsafe` gives.
+    pub fn wait_blocking(mut self) -> Result<T, TaskError> {
+        let mut result = None;
+        crate::context::block_on(&mut |cx| match self.0.poll(cx) {
+            Poll::Ready(output) => {
+                result = Some(output);
+                true
+            }
+            Poll::Pending => false,
+        });
+        match result {
+            Some(result) => result,
+            None => unreachable!("the wait ends when the task has given its result"),
+        }
+    }
+
     /// A handle that cancels the task when it is dropped. It is a future, too.
     ///
     /// # Counterpart
