@@ -26,6 +26,15 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "registry-ignore-lock",
     ),
     ("among_siblings_one_takes", "catch-clock-runs"),
+    (
+        "an_event_races_with_the_clear_and_the_waiter",
+        "clear-any-tick",
+    ),
+    (
+        "an_event_races_with_the_clear_and_the_waiter",
+        "readiness-no-recheck",
+    ),
+    ("an_earlier_timer_wakes_the_sleeper", "timer-no-fence"),
     ("push_against_falling_asleep", "notify-fence"),
     ("push_against_falling_asleep", "sleep-fence"),
     ("push_against_last_searcher", "last-searcher-fence"),
@@ -43,6 +52,7 @@ pub fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
     if let Ok(mutation) = std::env::var("HEIST_MUTATION") {
         heist_core::sync::set_mutation(&mutation);
         heist_scheduler::sync::set_mutation(&mutation);
+        heist_io::set_mutation(&mutation);
     }
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(2));

@@ -7,6 +7,7 @@ use crate::callback::{self, CallbackId, Finished};
 use crate::context::RuntimeKey;
 use crate::error::TaskError;
 use crate::shared::Shared;
+use crate::sync::spin;
 use crate::task::cell::{Cell, Header, Origin, Stage, settle};
 use crate::task::handle::Join;
 use crate::task::harness::bodyless::Promised;
@@ -177,7 +178,12 @@ impl<T> Drop for Promise<T> {
         if !header.state.load().is_over() {
             let error = TaskError::cancelled(header.id, Some("the promise was dropped".into()));
             // SAFETY: `self` keeps the cell, whose output is a `T`.
-            let _ = unsafe { complete::<T>(self.header, TaskState::Cancelled, Err(error)) };
+            let refused = unsafe { complete::<T>(self.header, TaskState::Cancelled, Err(error)) };
+            drop(refused);
+            // The other side may have claimed it just now: a few instructions, without user code, and it is over.
+            while !header.state.load().is_over() {
+                spin();
+            }
         }
         let action = header.state.release();
         // SAFETY: `alive` was given up.

@@ -1,51 +1,101 @@
-//! hyper's traits on our streams, and its timer on our sleep.
+//! hyper's traits: the streams themselves as its I/O, and our clock as its timer. Feature `hyper`.
+//!
+//! The streams implement hyper's traits directly, without a wrapper and without a copy: hyper's buffers are memory that
+//! need not be initialised, and `recv` fills it.
 
 use crate::net::TcpStream;
+use crate::net::stream::{poll_read_uninit, poll_write, poll_write_vectored};
 use crate::time::{Sleep, sleep, sleep_until};
-use hyper::rt;
-use pin_project_lite::pin_project;
-use socket2::SockRef;
-use std::future::Future;
+use ::hyper::rt;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-macro_rules! hyper_stream {
-    ($stream:ty) => {
-        impl rt::Read for $stream {
+/// The timers of the current runtime, for hyper's timeouts.
+///
+/// # Panics
+///
+/// The sleeps that it makes panic when they are polled outside of a runtime.
+///
+/// # Examples
+///
+/// ```
+/// use hyper::rt::Timer;
+///
+/// let timer = heist_io::hyper::HeistTimer::new();
+/// // For a `hyper::server::conn::http1::Builder`: `builder.timer(timer)`.
+/// assert!(timer.now() <= std::time::Instant::now());
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct HeistTimer;
+
+impl HeistTimer {
+    /// A timer. It has no state.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl rt::Sleep for Sleep {}
+
+impl rt::Timer for HeistTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
+        Box::pin(sleep(duration))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
+        Box::pin(sleep_until(deadline))
+    }
+
+    fn now(&self) -> Instant {
+        crate::context::now()
+    }
+
+    fn reset(&self, sleep: &mut Pin<Box<dyn rt::Sleep>>, deadline: Instant) {
+        match sleep.as_mut().downcast_mut_pin::<Sleep>() {
+            Some(ours) => ours.reset(deadline),
+            None => *sleep = self.sleep_until(deadline),
+        }
+    }
+}
+
+/// For a type that has its socket in `io` and a method `shutdown`.
+macro_rules! hyper_io {
+    ($type:ty) => {
+        impl rt::Read for $type {
             fn poll_read(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
-                mut cursor: rt::ReadBufCursor<'_>,
+                mut buf: rt::ReadBufCursor<'_>,
             ) -> Poll<io::Result<()>> {
-                // SAFETY: only the system writes to it, which makes bytes initialised and never the reverse.
-                let buffer: &mut [MaybeUninit<u8>] = unsafe { cursor.as_mut() };
-                let wanted = buffer.len();
-                let received = self.poll_recv(cx, wanted, |io| SockRef::from(io).recv(buffer));
-                let received = ready!(received)?;
-                // SAFETY: the system wrote that many bytes at the beginning.
-                unsafe { cursor.advance(received) };
+                // SAFETY: bytes are only written, so none that is initialised becomes uninitialised.
+                let memory = unsafe { buf.as_mut() };
+                let read = ready!(poll_read_uninit(&self.io, cx, memory))?;
+                // SAFETY: `recv` has written the first `read` bytes.
+                unsafe { buf.advance(read) };
                 Poll::Ready(Ok(()))
             }
         }
 
-        impl rt::Write for $stream {
+        impl rt::Write for $type {
             fn poll_write(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
-                data: &[u8],
+                buf: &[u8],
             ) -> Poll<io::Result<usize>> {
-                futures_io::AsyncWrite::poll_write(self, cx, data)
+                poll_write(&self.io, cx, buf)
             }
 
-            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 Poll::Ready(Ok(()))
             }
 
-            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                futures_io::AsyncWrite::poll_close(self, cx)
+            fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(self.shutdown(Shutdown::Write))
             }
 
             fn is_write_vectored(&self) -> bool {
@@ -55,64 +105,14 @@ macro_rules! hyper_stream {
             fn poll_write_vectored(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
-                data: &[IoSlice<'_>],
+                bufs: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                futures_io::AsyncWrite::poll_write_vectored(self, cx, data)
+                poll_write_vectored(&self.io, cx, bufs)
             }
         }
     };
 }
 
-hyper_stream!(TcpStream);
+hyper_io!(TcpStream);
 #[cfg(unix)]
-hyper_stream!(crate::net::UnixStream);
-
-/// The timer for hyper's time-outs.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HeistTimer;
-
-impl HeistTimer {
-    /// A timer. It works in any runtime.
-    #[must_use]
-    pub fn new() -> Self {
-        Self
-    }
-}
-
-pin_project! {
-    struct HyperSleep {
-        #[pin]
-        sleep: Sleep,
-    }
-}
-
-impl Future for HyperSleep {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.project().sleep.poll(cx)
-    }
-}
-
-impl rt::Sleep for HyperSleep {}
-
-impl rt::Timer for HeistTimer {
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(HyperSleep {
-            sleep: sleep(duration),
-        })
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(HyperSleep {
-            sleep: sleep_until(deadline),
-        })
-    }
-
-    fn reset(&self, sleep: &mut Pin<Box<dyn rt::Sleep>>, deadline: Instant) {
-        match sleep.as_mut().downcast_mut_pin::<HyperSleep>() {
-            Some(sleep) => sleep.project().sleep.reset(deadline),
-            None => *sleep = self.sleep_until(deadline),
-        }
-    }
-}
+hyper_io!(crate::net::UnixStream);

@@ -34,15 +34,9 @@ pub mod readiness;
     reason = "what a signal handler does is the caller's to prove"
 )]
 pub mod signal;
-mod source;
 #[doc(hidden)]
-pub mod sync;
-#[cfg_attr(unix, path = "sys/unix.rs")]
-#[cfg_attr(windows, path = "sys/windows.rs")]
-#[cfg_attr(
-    windows,
-    allow(unsafe_code, reason = "std lends sockets by value only")
-)]
+pub mod source;
+mod sync;
 mod sys;
 pub mod time;
 #[doc(hidden)]
@@ -54,6 +48,17 @@ pub mod timer;
 #[cfg(feature = "tokio-io")]
 #[allow(unsafe_code, reason = "tokio's buffers give out uninitialised memory")]
 mod tokio_io;
-mod wake;
+#[doc(hidden)]
+pub mod wake;
+
+#[cfg(all(test, unix))]
+#[allow(
+    clippy::unwrap_used,
+    reason = "tests only, where an unwrap is an assertion"
+)]
+mod tests;
 
 pub use driver::IoDriver;
+#[cfg(loom)]
+#[doc(hidden)]
+pub use sync::set_mutation;

@@ -11,13 +11,13 @@
 //! * INV-1: no wakeup is lost. An event changes the word first and takes the lock after that; a waiter takes the lock,
 //!   looks at the word and then leaves its waker. Whichever has the lock first, the other sees what it did.
 //! * INV-2: wakers are woken, replaced and dropped without the lock.
-//! * INV-3: the place of a [`Waiter`] in the list lives exactly as long as the `Waiter`.
+//! * INV-3: the place of a `Waiter` in the list lives exactly as long as the `Waiter`.
 //! * INV-4: a registration is taken out of the reactor before its I/O object is dropped or given away.
 
 use crate::context::{no_runtime_error, with_driver};
 use crate::reactor::{Key, Reactor};
 use crate::readiness::{Interest, Readiness, Ready, Snapshot};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, mutated};
 use crate::sys::AsSource;
 use crate::wake::WakeList;
 use heist_core::error::RuntimeGone;
@@ -27,13 +27,14 @@ use std::task::{Context, Poll, Waker};
 
 /// What the reactor knows of a source.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub struct Source {
     word: Readiness,
     waiters: Mutex<Waiters>,
 }
 
+/// Who waits for a source.
 #[derive(Debug)]
-struct Waiters {
+pub struct Waiters {
     reader: Option<Waker>,
     writer: Option<Waker>,
     list: Slab<Listed>,
@@ -46,7 +47,9 @@ struct Listed {
 }
 
 impl Source {
-    pub(crate) fn new(ready: Ready) -> Self {
+    /// One that nobody waits for, about which `ready` is known.
+    #[must_use]
+    pub fn new(ready: Ready) -> Self {
         let waiters = Waiters {
             reader: None,
             writer: None,
@@ -59,7 +62,7 @@ impl Source {
     }
 
     /// Something happened: notes it, and collects the wakers of whom it concerns, or of everyone.
-    pub(crate) fn on_event(&self, ready: Ready, everyone: bool, wakers: &mut WakeList) {
+    pub fn on_event(&self, ready: Ready, everyone: bool, wakers: &mut WakeList) {
         self.word.on_event(ready);
         let mut waiters = self.waiters.lock();
         let everyone = everyone || ready.intersects(Ready::ERROR | Ready::GONE);
@@ -75,6 +78,65 @@ impl Source {
                 wakers.extend(listed.waker.take());
             }
         }
+    }
+
+    /// Ready when an operation may go ahead that has been tried at the tick `tried`. Else leaves the waker, in the slot of
+    /// its direction or in the list, and calls `arm` under the lock.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeGone`], and what `arm` says.
+    #[inline]
+    pub fn poll_ready(
+        &self,
+        cx: &mut Context<'_>,
+        interest: Interest,
+        listed: Option<&mut Option<usize>>,
+        tried: Option<u64>,
+        arm: impl FnOnce(&Waiters) -> io::Result<()>,
+    ) -> Poll<io::Result<Snapshot>> {
+        match self.check(interest, tried) {
+            Some(result) => Poll::Ready(result),
+            None => self.poll_wait(cx, interest, listed, tried, arm),
+        }
+    }
+
+    fn poll_wait(
+        &self,
+        cx: &mut Context<'_>,
+        interest: Interest,
+        listed: Option<&mut Option<usize>>,
+        tried: Option<u64>,
+        arm: impl FnOnce(&Waiters) -> io::Result<()>,
+    ) -> Poll<io::Result<Snapshot>> {
+        // A clone is the user's code: not under the lock (INV-2). Mostly the event has taken the last one, so that asking
+        // first whether it is still there would only cost another round of the lock.
+        let waker = cx.waker().clone();
+        let mut waiters = self.waiters.lock();
+        // INV-1: an event that is not seen here finds the waker.
+        let seen = if mutated("readiness-no-recheck") {
+            None
+        } else {
+            self.check(interest, tried)
+        };
+        let (old, result) = match seen {
+            Some(result) => (Some(waker), Poll::Ready(result)),
+            None => {
+                let old = waiters.place(interest, listed).replace(waker);
+                match arm(&waiters) {
+                    Ok(()) => (old, Poll::Pending),
+                    Err(error) => (old, Poll::Ready(Err(error))),
+                }
+            }
+        };
+        drop(waiters);
+        drop(old);
+        result
+    }
+
+    /// An operation that started at `seen` found less than it asked for.
+    pub fn clear(&self, interest: Interest, seen: Snapshot) {
+        self.word.clear(interest, seen.tick);
     }
 
     /// Whether an operation may go ahead that has been tried at the tick `tried`.
@@ -173,64 +235,17 @@ impl Registration {
         waiter: Option<&mut Waiter<'_>>,
         tried: Option<u64>,
     ) -> Poll<io::Result<Snapshot>> {
-        match self.source.check(interest, tried) {
-            Some(result) => Poll::Ready(result),
-            None => self.poll_wait(io, cx, interest, waiter, tried),
-        }
-    }
-
-    /// The slow half of [`poll_ready`](Self::poll_ready): leaves the waker.
-    fn poll_wait(
-        &self,
-        io: &impl AsSource,
-        cx: &mut Context<'_>,
-        interest: Interest,
-        waiter: Option<&mut Waiter<'_>>,
-        tried: Option<u64>,
-    ) -> Poll<io::Result<Snapshot>> {
-        let mut listed = waiter.map(|waiter| &mut waiter.at);
-        // A clone is the user's code: not under the lock (INV-2). The slot mostly has this very waker already, or none.
-        let known = {
-            let mut waiters = self.source.waiters.lock();
-            let place = waiters.place(interest, listed.as_deref_mut());
-            place
-                .as_ref()
-                .is_some_and(|waker| waker.will_wake(cx.waker()))
-        };
-        let mut clone = if known {
-            None
-        } else {
-            Some(cx.waker().clone())
-        };
-        let mut waiters = self.source.waiters.lock();
-        if let Some(result) = self.source.check(interest, tried) {
-            drop(waiters);
-            return Poll::Ready(result);
-        }
-        let place = waiters.place(interest, listed);
-        if known && place.is_none() {
-            // An event took the waker in between, and this task has been woken for it: it will come back.
-            return Poll::Pending;
-        }
-        let old = match clone.take() {
-            Some(clone) => place.replace(clone),
-            None => None,
-        };
-        let armed = match self.reactor.is_oneshot() {
+        let arm = |waiters: &Waiters| match self.reactor.is_oneshot() {
             true => self.reactor.rearm(io, self.key, &waiters.interests()),
             false => Ok(()),
         };
-        drop(waiters);
-        drop(old);
-        match armed {
-            Ok(()) => Poll::Pending,
-            Err(error) => Poll::Ready(Err(error)),
-        }
+        let listed = waiter.map(|waiter| &mut waiter.at);
+        self.source.poll_ready(cx, interest, listed, tried, arm)
     }
 
     /// An operation that started at `seen` found less than it asked for.
     pub(crate) fn clear(&self, interest: Interest, seen: Snapshot) {
-        self.source.word.clear(interest, seen.tick);
+        self.source.clear(interest, seen);
     }
 
     /// A place in the list of waiters, for one call of an async function.

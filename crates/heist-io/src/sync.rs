@@ -9,8 +9,7 @@ mod stand_in;
 #[cfg(not(loom))]
 mod imp {
     pub(crate) use parking_lot::Mutex;
-    pub(super) use std::sync::atomic::fence;
-    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
 
     /// `UnsafeCell` in the form by which loom sees each access.
     #[derive(Debug)]
@@ -39,18 +38,12 @@ mod imp {
 mod imp {
     pub(crate) use super::stand_in::{Mutex, mutated};
     pub(crate) use loom::cell::UnsafeCell;
-    pub(super) use loom::sync::atomic::fence;
-    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
 }
 
 pub(crate) use imp::*;
 pub(crate) use std::sync::Arc;
-pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-
-/// One end of "I write A then read B, you write B then read A".
-pub(crate) fn full_fence() {
-    fence(std::sync::atomic::Ordering::SeqCst);
-}
+pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 #[cfg(loom)]
 pub use stand_in::set_mutation;

@@ -43,22 +43,21 @@
 //! Tag `timer-state`: the store of FIRED or GONE is Release, the owner's load Acquire, so that the last touch of the
 //! entry happens before its memory is reused. All else is ordered by the lock of the shard.
 
+mod shard;
 mod wheel;
 
 use crate::context;
 use crate::driver::IoDriver;
-use crate::sync::{
-    Acquire, Arc, AtomicU8, AtomicU64, Mutex, Relaxed, Release, full_fence, mutated,
-};
-use crate::wake::WakeList;
+use crate::sync::SeqCst;
+use crate::sync::{Acquire, Arc, AtomicU64, Relaxed, fence, mutated};
 use heist_core::error::RuntimeGone;
+use shard::Node;
+pub use shard::Shard;
 use std::fmt;
 use std::marker::PhantomPinned;
 use std::pin::Pin;
-use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
-use wheel::{Entry, Wheel};
 
 /// A deadline that no clock reaches.
 pub const NEVER: u64 = u64::MAX;
@@ -127,7 +126,7 @@ impl Timers {
         // ORDERING(timer-alarm): the fence orders it before the loads below; pairs with the fence in `Shard::rang`.
         self.alarm.published.store(first, Relaxed);
         if !mutated("timer-no-fence") {
-            full_fence();
+            fence(SeqCst);
         }
         self.next_deadline().min(first)
     }
@@ -158,8 +157,7 @@ impl Timers {
     /// No timer fires any more; what waits is woken and finds out.
     pub fn shut_down(&self) {
         for shard in &self.shards {
-            shard.state.lock().closed = true;
-            shard.fire(NEVER, GONE);
+            shard.close();
         }
     }
 }
@@ -172,211 +170,9 @@ impl fmt::Debug for Alarm {
     }
 }
 
-/// One wheel. On cache lines of its own: each worker arms and cancels in its own shard nearly always.
-#[derive(Debug)]
-#[repr(align(128))]
-pub struct Shard {
-    state: Mutex<State>,
-    /// INV-4. Written under the lock.
-    next: AtomicU64,
-    alarm: Arc<Alarm>,
-}
-
-#[derive(Debug)]
-struct State {
-    wheel: Wheel,
-    closed: bool,
-}
-
-impl Shard {
-    fn new(alarm: &Arc<Alarm>) -> Self {
-        let state = Mutex::new(State {
-            wheel: Wheel::new(),
-            closed: false,
-        });
-        Self {
-            state,
-            next: AtomicU64::new(NEVER),
-            alarm: Arc::clone(alarm),
-        }
-    }
-
-    /// An instant as the wheel counts it. 584 years are as good as never.
-    fn nanos(&self, at: Instant) -> u64 {
-        nanos_since(self.alarm.epoch, at)
-    }
-
-    /// Links the entry; `Err` if the runtime is gone.
-    ///
-    /// # Safety
-    ///
-    /// The caller owns the node, its state is IDLE, and it stays alive and in its place until it is disarmed here, or
-    /// read as FIRED or GONE (INV-3).
-    unsafe fn arm(&self, node: &Node, deadline: u64, waker: Waker) -> Result<(), Waker> {
-        let earlier = {
-            let mut state = self.state.lock();
-            if state.closed {
-                return Err(waker);
-            }
-            // ORDERING(timer-state): the lock publishes it; before this nobody else knew the node.
-            node.state.store(ARMED, Relaxed);
-            // SAFETY: IDLE, so linked nowhere (INV-1); the caller keeps it in place.
-            unsafe {
-                state
-                    .wheel
-                    .insert(NonNull::from(&node.entry), deadline, waker)
-            };
-            self.note(&state.wheel)
-        };
-        if earlier {
-            self.rang(deadline);
-        }
-        Ok(())
-    }
-
-    /// Unlinks the entry if it still is in the wheel, and makes it IDLE.
-    ///
-    /// # Safety
-    ///
-    /// The caller owns the node, and armed it here.
-    unsafe fn disarm(&self, node: &Node) -> Option<Waker> {
-        let mut state = self.state.lock();
-        // SAFETY: the caller owns it, so it is alive; INV-1 names this wheel as the only one.
-        let waker = unsafe { state.wheel.remove(NonNull::from(&node.entry)) };
-        // ORDERING(timer-state): the lock orders it; nobody else knows the node any more.
-        node.state.store(IDLE, Relaxed);
-        self.note(&state.wheel);
-        waker
-    }
-
-    /// Moves an armed entry to another deadline. One that fired meanwhile becomes IDLE; its waiter has been woken.
-    ///
-    /// # Safety
-    ///
-    /// As for [`disarm`](Self::disarm).
-    unsafe fn rearm(&self, node: &Node, deadline: u64) {
-        let entry = NonNull::from(&node.entry);
-        let earlier = {
-            let mut state = self.state.lock();
-            // SAFETY: the caller owns it, so it is alive; INV-1 names this wheel as the only one.
-            let Some(waker) = (unsafe { state.wheel.remove(entry) }) else {
-                if !state.closed {
-                    // ORDERING(timer-state): the lock orders it; nobody else knows the node any more.
-                    node.state.store(IDLE, Relaxed);
-                }
-                return;
-            };
-            // SAFETY: it was just unlinked, and stays in place as before.
-            unsafe { state.wheel.insert(entry, deadline, waker) };
-            self.note(&state.wheel)
-        };
-        if earlier {
-            self.rang(deadline);
-        }
-    }
-
-    /// Replaces the waker of an armed entry. Returns what has to be dropped, without the lock.
-    ///
-    /// # Safety
-    ///
-    /// As for [`disarm`](Self::disarm).
-    unsafe fn set_waker(&self, node: &Node, waker: &Waker) -> Option<Waker> {
-        let entry = NonNull::from(&node.entry);
-        let same = |stored: &mut Option<Waker>| {
-            stored.as_ref().is_none_or(|stored| stored.will_wake(waker))
-        };
-        // SAFETY: the caller owns the node, and it is in no other wheel.
-        if unsafe { self.state.lock().wheel.waker(entry, same) } {
-            return None;
-        }
-        // A clone is the user's code: not under the lock. If the timer fires meanwhile, the clone comes back.
-        let clone = waker.clone();
-        // SAFETY: as above.
-        unsafe {
-            self.state.lock().wheel.waker(entry, |stored| match stored {
-                Some(stored) => Some(std::mem::replace(stored, clone)),
-                None => Some(clone),
-            })
-        }
-    }
-
-    /// Fires what is due, a batch at a time, so that nobody waits long for the lock.
-    fn fire(&self, now: u64, to: u8) -> usize {
-        let mut woken = 0;
-        loop {
-            let mut wakers = WakeList::new();
-            let more = self.take_due(now, to, &mut wakers);
-            woken += wakers.wake_all();
-            if !more {
-                return woken;
-            }
-        }
-    }
-
-    fn take_due(&self, now: u64, to: u8, wakers: &mut WakeList) -> bool {
-        let mut state = self.state.lock();
-        let mut more = true;
-        for _ in 0..BATCH {
-            let Some((entry, waker)) = state.wheel.pop_due(now) else {
-                more = false;
-                break;
-            };
-            wakers.extend(waker);
-            // SAFETY: the entry was linked until now, so its node is alive and its owner cannot get past the lock.
-            let node = unsafe { Node::of(entry) };
-            // SAFETY: as above. The last touch (INV-2).
-            let state = unsafe { &(*node).state };
-            // ORDERING(timer-state): pairs with the owner's Acquire load.
-            state.store(to, Release);
-        }
-        self.note(&state.wheel);
-        more
-    }
-
-    /// Writes `next` after a change. Returns whether it became earlier.
-    fn note(&self, wheel: &Wheel) -> bool {
-        let next = wheel.next_deadline().unwrap_or(NEVER);
-        // ORDERING(timer-alarm): only written under the lock, which the caller holds.
-        let was = self.next.load(Relaxed);
-        if next != was {
-            // ORDERING(timer-alarm): the fence in `rang` orders it for the sleeper.
-            self.next.store(next, Relaxed);
-        }
-        next < was
-    }
-
-    /// Wakes the sleeper if it would sleep past `deadline`.
-    fn rang(&self, deadline: u64) {
-        if !mutated("timer-no-fence") {
-            full_fence();
-        }
-        // ORDERING(timer-alarm): the fence above orders `next` before it; pairs with the fence in `before_sleep`.
-        if deadline < self.alarm.published.load(Relaxed) {
-            (self.alarm.wake)();
-        }
-    }
-}
-
 /// An instant as a wheel counts it that began at `epoch`.
 pub(crate) fn nanos_since(epoch: Instant, at: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(epoch).as_nanos()).unwrap_or(NEVER)
-}
-
-/// What others see of a timer.
-#[derive(Debug)]
-#[repr(C)]
-struct Node {
-    entry: Entry,
-    state: AtomicU8,
-}
-
-impl Node {
-    /// # Safety
-    ///
-    /// `entry` is the first field of a node.
-    unsafe fn of(entry: NonNull<Entry>) -> *const Self {
-        entry.as_ptr().cast_const().cast()
-    }
 }
 
 /// One timer: a deadline, and the waker of who waits for it.
@@ -410,12 +206,8 @@ unsafe impl Sync for Timer {}
 
 impl Timer {
     pub fn new(deadline: Due) -> Self {
-        let node = Node {
-            entry: Entry::new(),
-            state: AtomicU8::new(IDLE),
-        };
         Self {
-            node,
+            node: Node::new(),
             shard: None,
             deadline,
             _pinned: PhantomPinned,
@@ -468,16 +260,37 @@ impl Timer {
         // SAFETY: nothing is moved out of it; it stays pinned.
         let this = unsafe { self.get_unchecked_mut() };
         let placed = context::with_driver(|driver| this.place(driver));
-        let deadline = match placed {
-            Some(Some(deadline)) => deadline,
-            Some(None) => return Poll::Ready(()),
+        match placed {
+            Some(Some(deadline)) => this.arm(deadline, cx),
+            Some(None) => Poll::Ready(()),
             None => context::no_runtime("sleep"),
-        };
-        let Some(shard) = &this.shard else {
-            unreachable!("`place` sets it")
+        }
+    }
+
+    /// As [`poll`](Self::poll), but the first call arms it in the given shard, at a time that lies ahead. For models.
+    pub fn poll_in(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        shard: &Arc<Shard>,
+        at: u64,
+    ) -> Poll<()> {
+        // ORDERING(timer-state): pairs with the store in `take_due`.
+        if self.node.state.load(Acquire) != IDLE {
+            return self.poll(cx);
+        }
+        // SAFETY: nothing is moved out of it; it stays pinned.
+        let this = unsafe { self.get_unchecked_mut() };
+        this.shard = Some(Arc::clone(shard));
+        this.arm(at, cx)
+    }
+
+    /// Arms it in `self.shard`. Only called on one that is pinned, and IDLE.
+    fn arm(&mut self, deadline: u64, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(shard) = &self.shard else {
+            unreachable!("the callers set it")
         };
         // SAFETY: the node is ours, IDLE and pinned; `drop` and `reset` disarm it (INV-3).
-        match unsafe { shard.arm(&this.node, deadline, cx.waker().clone()) } {
+        match unsafe { shard.arm(&self.node, deadline, cx.waker().clone()) } {
             Ok(()) => Poll::Pending,
             Err(_waker) => gone(),
         }
@@ -550,3 +363,6 @@ impl Drop for Timer {
 fn gone() -> ! {
     panic!("{RuntimeGone}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,48 +1,47 @@
-//! tokio's traits on our streams, for libraries that ask for them. They need no runtime of tokio's.
+//! tokio's `AsyncRead` and `AsyncWrite` on the streams. Feature `tokio-io`; tokio's runtime is not involved.
 
 use crate::net::TcpStream;
-use socket2::SockRef;
+use crate::net::stream::{poll_read_uninit, poll_write, poll_write_vectored};
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-macro_rules! tokio_stream {
-    ($stream:ty) => {
-        impl AsyncRead for $stream {
+/// For a type that has its socket in `io` and a method `shutdown`.
+macro_rules! tokio_io {
+    ($type:ty) => {
+        impl AsyncRead for $type {
             fn poll_read(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
-                buffer: &mut ReadBuf<'_>,
+                buf: &mut ReadBuf<'_>,
             ) -> Poll<io::Result<()>> {
-                // SAFETY: only the system writes to it, which makes bytes initialised and never the reverse.
-                let unfilled: &mut [MaybeUninit<u8>] = unsafe { buffer.unfilled_mut() };
-                let wanted = unfilled.len();
-                let received = self.poll_recv(cx, wanted, |io| SockRef::from(io).recv(unfilled));
-                let received = ready!(received)?;
-                // SAFETY: the system wrote that many bytes at the beginning.
-                unsafe { buffer.assume_init(received) };
-                buffer.advance(received);
+                // SAFETY: bytes are only written, so none that is initialised becomes uninitialised.
+                let memory = unsafe { buf.unfilled_mut() };
+                let read = ready!(poll_read_uninit(&self.io, cx, memory))?;
+                // SAFETY: `recv` has written the first `read` bytes.
+                unsafe { buf.assume_init(read) };
+                buf.advance(read);
                 Poll::Ready(Ok(()))
             }
         }
 
-        impl AsyncWrite for $stream {
+        impl AsyncWrite for $type {
             fn poll_write(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
-                data: &[u8],
+                buf: &[u8],
             ) -> Poll<io::Result<usize>> {
-                futures_io::AsyncWrite::poll_write(self, cx, data)
+                poll_write(&self.io, cx, buf)
             }
 
-            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 Poll::Ready(Ok(()))
             }
 
-            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                futures_io::AsyncWrite::poll_close(self, cx)
+            fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(self.shutdown(Shutdown::Write))
             }
 
             fn is_write_vectored(&self) -> bool {
@@ -52,14 +51,14 @@ macro_rules! tokio_stream {
             fn poll_write_vectored(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
-                data: &[IoSlice<'_>],
+                bufs: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                futures_io::AsyncWrite::poll_write_vectored(self, cx, data)
+                poll_write_vectored(&self.io, cx, bufs)
             }
         }
     };
 }
 
-tokio_stream!(TcpStream);
+tokio_io!(TcpStream);
 #[cfg(unix)]
-tokio_stream!(crate::net::UnixStream);
+tokio_io!(crate::net::UnixStream);

@@ -5,19 +5,22 @@ use std::task::Waker;
 
 /// Wakers to be woken. A waker that panics keeps none of the others from being woken.
 #[derive(Debug, Default)]
-pub(crate) struct WakeList(Vec<Waker>);
+pub struct WakeList(Vec<Waker>);
 
 impl WakeList {
-    pub(crate) const fn new() -> Self {
+    /// None yet.
+    #[must_use]
+    pub const fn new() -> Self {
         Self(Vec::new())
     }
 
-    pub(crate) fn extend(&mut self, wakers: impl IntoIterator<Item = Waker>) {
+    /// Adds some.
+    pub fn extend(&mut self, wakers: impl IntoIterator<Item = Waker>) {
         self.0.extend(wakers);
     }
 
     /// Wakes them in order, and keeps the memory. Returns how many they were.
-    pub(crate) fn wake_all(&mut self) -> usize {
+    pub fn wake_all(&mut self) -> usize {
         let count = self.0.len();
         for waker in self.0.drain(..) {
             // A waker of the runtime does not panic. Another one says so through the panic hook; its payload may

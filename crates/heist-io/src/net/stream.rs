@@ -1,262 +1,164 @@
-//! What all byte streams have in common, as a macro: their types share no trait that could carry it.
+//! What TCP and Unix streams have in common: reading and writing through an [`Async`].
 
-/// For a `$stream` with a field `io: Async<$std>`.
-macro_rules! byte_stream {
-    ($stream:ident, $std:ty) => {
-        impl $stream {
-            pub(crate) fn from_async(io: Async<$std>) -> Self {
-                Self { io }
-            }
+use crate::fd::{Async, Interest};
+use crate::sys::{self, AsSource};
+use socket2::SockRef;
+use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::mem::MaybeUninit;
+use std::task::{Context, Poll};
 
-            /// Waits until a read may succeed, or the other side has closed.
-            ///
-            /// # Errors
-            ///
-            /// If the runtime is gone.
-            ///
-            /// # Cancel safety
-            ///
-            /// Nothing is lost.
-            pub async fn readable(&self) -> io::Result<()> {
-                self.io.readable().await
-            }
+/// Reads into `buf` with `recv`.
+#[inline]
+pub(crate) fn poll_read<T>(
+    io: &Async<T>,
+    cx: &mut Context<'_>,
+    buf: &mut [u8],
+) -> Poll<io::Result<usize>>
+where
+    T: AsSource,
+    for<'a> &'a T: Read,
+{
+    let len = buf.len();
+    io.poll_run(
+        cx,
+        Interest::Readable,
+        |mut io| io.read(buf),
+        |read| short(*read, len),
+    )
+}
 
-            /// Waits until a write may succeed.
-            ///
-            /// # Errors
-            ///
-            /// If the runtime is gone.
-            ///
-            /// # Cancel safety
-            ///
-            /// Nothing is lost.
-            pub async fn writable(&self) -> io::Result<()> {
-                self.io.writable().await
-            }
+pub(crate) fn poll_read_vectored<T>(
+    io: &Async<T>,
+    cx: &mut Context<'_>,
+    bufs: &mut [IoSliceMut<'_>],
+) -> Poll<io::Result<usize>>
+where
+    T: AsSource,
+    for<'a> &'a T: Read,
+{
+    let len = bufs.iter().map(|buf| buf.len()).sum();
+    io.poll_run(
+        cx,
+        Interest::Readable,
+        |mut io| io.read_vectored(bufs),
+        |read| short(*read, len),
+    )
+}
 
-            /// Reads what is there, without waiting.
-            ///
-            /// # Errors
-            ///
-            /// `WouldBlock` if nothing is; what the system says.
-            pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-                self.io.try_io(Interest::Readable, |mut io| io.read(buffer))
-            }
+/// Reads into memory that need not be initialised; the first `n` bytes are afterwards.
+#[cfg_attr(
+    not(any(feature = "hyper", feature = "tokio-io")),
+    expect(dead_code, reason = "those two have such memory")
+)]
+pub(crate) fn poll_read_uninit<T: AsSource>(
+    io: &Async<T>,
+    cx: &mut Context<'_>,
+    buf: &mut [MaybeUninit<u8>],
+) -> Poll<io::Result<usize>> {
+    let len = buf.len();
+    io.poll_run(
+        cx,
+        Interest::Readable,
+        |io| SockRef::from(io).recv(buf),
+        |read| short(*read, len),
+    )
+}
 
-            /// Writes what fits, without waiting.
-            ///
-            /// # Errors
-            ///
-            /// `WouldBlock` if nothing does; what the system says.
-            pub fn try_write(&self, data: &[u8]) -> io::Result<usize> {
-                self.io.try_io(Interest::Writable, |io| sys::send(io, data))
-            }
+#[inline]
+pub(crate) fn poll_write<T: AsSource>(
+    io: &Async<T>,
+    cx: &mut Context<'_>,
+    buf: &[u8],
+) -> Poll<io::Result<usize>> {
+    io.poll_run(
+        cx,
+        Interest::Writable,
+        |io| sys::send(io, buf),
+        |sent| short(*sent, buf.len()),
+    )
+}
 
-            /// Closes one direction, or both.
-            ///
-            /// # Errors
-            ///
-            /// What the system says, such as `NotConnected`.
-            pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-                self.io.get_ref().shutdown(how)
-            }
+pub(crate) fn poll_write_vectored<T: AsSource>(
+    io: &Async<T>,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let len = bufs.iter().map(|buf| buf.len()).sum();
+    io.poll_run(
+        cx,
+        Interest::Writable,
+        |io| sys::send_vectored(io, bufs),
+        |sent| short(*sent, len),
+    )
+}
 
-            /// The error that is pending on the socket, which is taken by this.
-            ///
-            /// # Errors
-            ///
-            /// What the system says.
-            pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-                self.io.get_ref().take_error()
-            }
+/// Whether a transfer stopped because nothing was left, and not at the end of the stream.
+const fn short(done: usize, wanted: usize) -> bool {
+    0 < done && done < wanted
+}
 
-            /// Two halves that can be moved to different tasks. Dropping the write half closes that direction.
-            pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
-                crate::net::split::split(self)
-            }
+/// That a socket is not connected is no reason not to close it.
+pub(crate) fn ignore_not_connected(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+        result => result,
+    }
+}
 
-            /// The standard library's socket, in non-blocking mode.
-            ///
-            /// # Errors
-            ///
-            /// None today.
-            pub fn into_std(self) -> io::Result<$std> {
-                self.io.into_inner()
-            }
-
-            pub(crate) fn poll_recv(
-                &self,
-                cx: &mut Context<'_>,
-                wanted: usize,
-                mut f: impl FnMut(&$std) -> io::Result<usize>,
-            ) -> Poll<io::Result<usize>> {
-                let short = |moved: &usize| 0 < *moved && *moved < wanted;
-                self.io.poll_run(cx, Interest::Readable, &mut f, short)
-            }
-
-            pub(crate) fn poll_send(
-                &self,
-                cx: &mut Context<'_>,
-                wanted: usize,
-                mut f: impl FnMut(&$std) -> io::Result<usize>,
-            ) -> Poll<io::Result<usize>> {
-                self.io
-                    .poll_run(cx, Interest::Writable, &mut f, |moved| *moved < wanted)
-            }
-        }
-
-        impl AsyncRead for &$stream {
+/// The stream traits of a type that has its socket in `io` and a method `shutdown`, by value and by reference.
+macro_rules! stream_traits {
+    ($($type:ty),*) => {$(
+        impl futures_io::AsyncRead for $type {
             fn poll_read(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buffer: &mut [u8],
-            ) -> Poll<io::Result<usize>> {
-                self.poll_recv(cx, buffer.len(), |mut io| io.read(buffer))
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                buf: &mut [u8],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                crate::net::stream::poll_read(&self.io, cx, buf)
             }
 
             fn poll_read_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buffers: &mut [IoSliceMut<'_>],
-            ) -> Poll<io::Result<usize>> {
-                let wanted = buffers.iter().map(|buffer| buffer.len()).sum();
-                self.poll_recv(cx, wanted, |mut io| io.read_vectored(buffers))
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                bufs: &mut [std::io::IoSliceMut<'_>],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                crate::net::stream::poll_read_vectored(&self.io, cx, bufs)
             }
         }
 
-        impl AsyncWrite for &$stream {
+        impl futures_io::AsyncWrite for $type {
             fn poll_write(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                data: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                self.poll_send(cx, data.len(), |io| sys::send(io, data))
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                buf: &[u8],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                crate::net::stream::poll_write(&self.io, cx, buf)
             }
 
             fn poll_write_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                data: &[IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                let wanted = data.iter().map(|data| data.len()).sum();
-                self.poll_send(cx, wanted, |io| sys::send_vectored(io, data))
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                bufs: &[std::io::IoSlice<'_>],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                crate::net::stream::poll_write_vectored(&self.io, cx, bufs)
             }
 
-            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
+            /// Nothing is kept back here.
+            fn poll_flush(
+                self: std::pin::Pin<&mut Self>,
+                _cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                std::task::Poll::Ready(Ok(()))
             }
 
-            fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                match self.shutdown(Shutdown::Write) {
-                    // The other side was faster.
-                    Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                        Poll::Ready(Ok(()))
-                    }
-                    done => Poll::Ready(done),
-                }
-            }
-        }
-
-        impl AsyncRead for $stream {
-            fn poll_read(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buffer: &mut [u8],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut &*self).poll_read(cx, buffer)
-            }
-
-            fn poll_read_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buffers: &mut [IoSliceMut<'_>],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut &*self).poll_read_vectored(cx, buffers)
+            /// Shuts down the write side.
+            fn poll_close(
+                self: std::pin::Pin<&mut Self>,
+                _cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                std::task::Poll::Ready(self.shutdown(std::net::Shutdown::Write))
             }
         }
-
-        impl AsyncWrite for $stream {
-            fn poll_write(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                data: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut &*self).poll_write(cx, data)
-            }
-
-            fn poll_write_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                data: &[IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut &*self).poll_write_vectored(cx, data)
-            }
-
-            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Pin::new(&mut &*self).poll_flush(cx)
-            }
-
-            fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Pin::new(&mut &*self).poll_close(cx)
-            }
-        }
-
-        impl Halves for $stream {
-            fn close_write(&self) {
-                // There is nobody to tell.
-                let _ = self.shutdown(Shutdown::Write);
-            }
-        }
-
-        source_of_std!($stream, $std, Ready::READABLE | Ready::WRITABLE);
-    };
+    )*};
 }
-
-/// Conversions between a socket of ours, with a field `io`, and the standard library's.
-macro_rules! source_of_std {
-    ($socket:ident, $std:ty, $ready:expr) => {
-        impl TryFrom<$std> for $socket {
-            type Error = io::Error;
-
-            /// Puts the socket into non-blocking mode and registers it with the current runtime.
-            fn try_from(socket: $std) -> io::Result<Self> {
-                sys::set_nonblocking(&socket)?;
-                Ok(Self {
-                    io: Async::assume(socket, $ready)?,
-                })
-            }
-        }
-
-        #[cfg(unix)]
-        impl std::os::fd::AsFd for $socket {
-            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-                self.io.get_ref().as_fd()
-            }
-        }
-
-        #[cfg(unix)]
-        impl std::os::fd::AsRawFd for $socket {
-            fn as_raw_fd(&self) -> std::os::fd::RawFd {
-                self.io.get_ref().as_raw_fd()
-            }
-        }
-
-        #[cfg(unix)]
-        impl std::os::fd::IntoRawFd for $socket {
-            /// Takes the socket out of its runtime.
-            fn into_raw_fd(self) -> std::os::fd::RawFd {
-                match self.io.into_inner() {
-                    Ok(socket) => std::os::fd::IntoRawFd::into_raw_fd(socket),
-                    Err(_) => unreachable!("leaving the reactor does not fail"),
-                }
-            }
-        }
-
-        #[cfg(windows)]
-        impl std::os::windows::io::AsSocket for $socket {
-            fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
-                self.io.get_ref().as_socket()
-            }
-        }
-    };
-}
+pub(crate) use stream_traits;

@@ -1,136 +1,206 @@
-//! UDP.
+//! Datagrams.
 
-use crate::fd::Async;
+use crate::fd::{Async, Interest, Ready};
 use crate::net::ToSocketAddrs;
-use crate::net::lookup::{each, resolve};
-use crate::readiness::Ready;
+use crate::net::address::{first, resolve};
 use crate::sys;
 use socket2::{Domain, Type};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::task::{Context, Poll};
 
-/// Sends and receives datagrams.
+/// A UDP socket.
 ///
-/// All methods take `&self`: several tasks may wait at once. An error that a datagram brought back (such as that nobody listens) is given
-/// to the next operation, once.
-///
-/// # Cancel safety
-///
-/// An operation that is dropped has neither sent nor taken a datagram.
+/// All operations take `&self`; any number of tasks may send and receive at once. A datagram that is longer than the
+/// buffer is cut.
 ///
 /// # Counterpart
 ///
-/// `loop.create_datagram_endpoint`. Tokio's `UdpSocket`.
-#[derive(Debug)]
+/// `loop.create_datagram_endpoint`, without a protocol object; `loop.sock_recvfrom`, `sock_sendto`.
 #[doc(alias = "create_datagram_endpoint")]
+#[doc(alias = "sock_recvfrom")]
+#[doc(alias = "sock_sendto")]
+#[derive(Debug)]
 pub struct UdpSocket {
-    io: Async<std::net::UdpSocket>,
+    pub(crate) io: Async<net::UdpSocket>,
 }
 
 impl UdpSocket {
-    /// A socket at the first address that can be bound. Port 0 lets the system choose.
+    /// Binds to the first of the addresses that can be used.
     ///
     /// # Errors
     ///
-    /// What the system says; outside of a runtime; if the runtime is gone.
-    pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        let target = address.to_target();
-        drop(address);
-        let addresses = resolve(target?).await?;
-        each(addresses, |address| async move {
+    /// What the system says about the last address; outside of any runtime; when a name cannot be looked up.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn bind(addresses: impl ToSocketAddrs) -> io::Result<Self> {
+        first(&resolve(addresses).await?, |address| {
             let socket = sys::new_socket(Domain::for_address(address), Type::DGRAM)?;
             socket.bind(&address.into())?;
             Ok(Self {
-                io: Async::assume(socket.into(), Ready::READABLE | Ready::WRITABLE)?,
+                io: Async::assume(socket.into(), Ready::WRITABLE)?,
             })
         })
-        .await
     }
 
-    /// Sends to, and receives from, this address only.
+    /// Sets where [`send`](Self::send) sends to, and the only address that is received from.
     ///
     /// # Errors
     ///
-    /// What the system says; those of looking up a name.
-    pub async fn connect(&self, address: impl ToSocketAddrs) -> io::Result<()> {
-        let target = address.to_target();
-        drop(address);
-        let addresses = resolve(target?).await?;
-        each(addresses, |address| async move {
+    /// What the system says about the last address; when a name cannot be looked up.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn connect(&self, addresses: impl ToSocketAddrs) -> io::Result<()> {
+        first(&resolve(addresses).await?, |address| {
             self.io.get_ref().connect(address)
         })
-        .await
     }
 
     /// Sends a datagram to the connected address.
     ///
     /// # Errors
     ///
-    /// What the system says; if the runtime is gone.
-    pub async fn send(&self, data: &[u8]) -> io::Result<usize> {
-        self.io.write_with(|io| io.send(data)).await
+    /// What the system says; when the runtime has been shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: either it was sent, or it was not.
+    pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.io.write_with(|io| io.send(buf)).await
     }
 
-    /// Sends a datagram.
+    /// Receives a datagram from the connected address.
     ///
     /// # Errors
     ///
-    /// What the system says; those of looking up a name; if the runtime is gone.
-    pub async fn send_to(&self, data: &[u8], address: impl ToSocketAddrs) -> io::Result<usize> {
-        let target = address.to_target();
-        drop(address);
-        let addresses = resolve(target?).await?;
-        let none = || io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
-        let address = addresses.first().copied().ok_or_else(none)?;
-        self.io.write_with(|io| io.send_to(data, address)).await
+    /// What the system says, for example that an earlier one could not be delivered; when the runtime has been shut
+    /// down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: no datagram is lost.
+    pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.io.read_with(|io| io.recv(buf)).await
     }
 
-    /// Receives a datagram. What does not fit is lost.
+    /// Sends a datagram to the first of the addresses.
     ///
     /// # Errors
     ///
-    /// What the system says; if the runtime is gone.
-    pub async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.io.read_with(|io| io.recv(buffer)).await
+    /// What the system says; when a name cannot be looked up; when the runtime has been shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: either it was sent, or it was not.
+    pub async fn send_to(&self, buf: &[u8], addresses: impl ToSocketAddrs) -> io::Result<usize> {
+        let address = resolve(addresses).await?[0];
+        self.io.write_with(|io| io.send_to(buf, address)).await
     }
 
-    /// Receives a datagram, and says where it comes from. What does not fit is lost.
+    /// Receives a datagram, and says from where.
     ///
     /// # Errors
     ///
-    /// What the system says; if the runtime is gone.
-    pub async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.io.read_with(|io| io.recv_from(buffer)).await
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: no datagram is lost.
+    pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.io.read_with(|io| io.recv_from(buf)).await
     }
 
-    /// Looks at the next datagram, without taking it.
+    /// Receives a datagram without taking it.
     ///
     /// # Errors
     ///
-    /// What the system says; if the runtime is gone.
-    pub async fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.io.read_with(|io| io.peek_from(buffer)).await
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.io.read_with(|io| io.peek_from(buf)).await
     }
 
-    /// Waits until something can be received.
+    /// Ready with a datagram. Of several tasks that poll this, only the last one is woken.
     ///
     /// # Errors
     ///
-    /// If the runtime is gone.
+    /// As [`recv`](Self::recv).
+    pub fn poll_recv_from(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        self.io
+            .poll_run(cx, Interest::Readable, |io| io.recv_from(buf), |_| false)
+    }
+
+    /// Ready when a datagram was sent. Of several tasks that poll this, only the last one is woken.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn poll_send_to(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+        to: SocketAddr,
+    ) -> Poll<io::Result<usize>> {
+        self.io
+            .poll_run(cx, Interest::Writable, |io| io.send_to(buf, to), |_| false)
+    }
+
+    /// Receives a datagram if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; as [`recv`](Self::recv).
+    pub fn try_recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.io.try_io(Interest::Readable, |io| io.recv_from(buf))
+    }
+
+    /// Sends a datagram if there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; as [`send`](Self::send).
+    pub fn try_send_to(&self, buf: &[u8], to: SocketAddr) -> io::Result<usize> {
+        self.io.try_io(Interest::Writable, |io| io.send_to(buf, to))
+    }
+
+    /// Waits until there may be a datagram. See [`Async::readable`].
+    ///
+    /// # Errors
+    ///
+    /// When the runtime has been shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
     pub async fn readable(&self) -> io::Result<()> {
         self.io.readable().await
     }
 
-    /// Waits until something can be sent.
+    /// Waits until there may be room for one. See [`Async::writable`].
     ///
     /// # Errors
     ///
-    /// If the runtime is gone.
+    /// When the runtime has been shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
     pub async fn writable(&self) -> io::Result<()> {
         self.io.writable().await
     }
 
-    /// The address of this side.
+    /// The address it is bound to.
     ///
     /// # Errors
     ///
@@ -139,25 +209,61 @@ impl UdpSocket {
         self.io.get_ref().local_addr()
     }
 
-    /// The address that it is connected to.
+    /// The address it is connected to.
     ///
     /// # Errors
     ///
-    /// What the system says, such as `NotConnected`.
+    /// What the system says, for example that it is not.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.io.get_ref().peer_addr()
     }
 
-    /// Lets it send to broadcast addresses.
+    /// Whether it may send to broadcast addresses.
     ///
     /// # Errors
     ///
     /// What the system says.
-    pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
-        self.io.get_ref().set_broadcast(broadcast)
+    pub fn broadcast(&self) -> io::Result<bool> {
+        self.io.get_ref().broadcast()
     }
 
-    /// Joins a multicast group.
+    /// Chooses whether it may send to broadcast addresses.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_broadcast(&self, on: bool) -> io::Result<()> {
+        self.io.get_ref().set_broadcast(on)
+    }
+
+    /// The hop limit of its packets.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.io.get_ref().ttl()
+    }
+
+    /// Sets the hop limit of its packets.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.io.get_ref().set_ttl(ttl)
+    }
+
+    /// Chooses whether multicast packets come back to this machine.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_multicast_loop_v4(&self, on: bool) -> io::Result<()> {
+        self.io.get_ref().set_multicast_loop_v4(on)
+    }
+
+    /// Joins a multicast group, on the interface with this address.
     ///
     /// # Errors
     ///
@@ -166,7 +272,16 @@ impl UdpSocket {
         self.io.get_ref().join_multicast_v4(&group, &interface)
     }
 
-    /// Joins a multicast group.
+    /// Leaves a multicast group.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn leave_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
+        self.io.get_ref().leave_multicast_v4(&group, &interface)
+    }
+
+    /// Joins a multicast group, on the interface with this index; 0 for any.
     ///
     /// # Errors
     ///
@@ -175,18 +290,41 @@ impl UdpSocket {
         self.io.get_ref().join_multicast_v6(group, interface)
     }
 
-    /// The standard library's socket, in non-blocking mode.
+    /// Leaves a multicast group.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
+        self.io.get_ref().leave_multicast_v6(group, interface)
+    }
+
+    /// The error that the socket keeps, if it has one, which is taken.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.io.get_ref().take_error()
+    }
+
+    /// Watches a standard socket, as [`TryFrom`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Async::new`].
+    pub fn from_std(socket: net::UdpSocket) -> io::Result<Self> {
+        Ok(Self {
+            io: Async::new(socket)?,
+        })
+    }
+
+    /// The standard socket, still in non-blocking mode.
     ///
     /// # Errors
     ///
     /// None today.
-    pub fn into_std(self) -> io::Result<std::net::UdpSocket> {
+    pub fn into_std(self) -> io::Result<net::UdpSocket> {
         self.io.into_inner()
     }
 }
-
-source_of_std!(
-    UdpSocket,
-    std::net::UdpSocket,
-    Ready::READABLE | Ready::WRITABLE
-);

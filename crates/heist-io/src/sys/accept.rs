@@ -5,7 +5,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{self as unix, UnixListener, UnixStream};
 
 pub(crate) fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (stream, address) = listener.accept()?;
@@ -13,10 +13,10 @@ pub(crate) fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, Socke
     Ok((stream, address))
 }
 
-pub(crate) fn accept_unix(listener: &UnixListener) -> io::Result<UnixStream> {
-    let (stream, _) = listener.accept()?;
+pub(crate) fn accept_unix(listener: &UnixListener) -> io::Result<(UnixStream, unix::SocketAddr)> {
+    let (stream, address) = listener.accept()?;
     super::set_nonblocking(&stream)?;
-    Ok(stream)
+    Ok((stream, address))
 }
 
 pub(crate) fn new_socket(domain: Domain, kind: Type) -> io::Result<Socket> {

@@ -42,3 +42,8 @@ pub(crate) fn set_nonblocking(io: &impl AsSource) -> io::Result<()> {
 pub(crate) fn in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error())
 }
+
+/// An address whose last connections are still closing may be bound again.
+pub(crate) fn prepare_listener(socket: &socket2::Socket) -> io::Result<()> {
+    socket.set_reuse_address(true)
+}

@@ -45,3 +45,8 @@ pub(crate) fn send(io: &impl AsSource, data: &[u8]) -> io::Result<usize> {
 pub(crate) fn send_vectored(io: &impl AsSource, data: &[IoSlice<'_>]) -> io::Result<usize> {
     SockRef::from(io).send_vectored(data)
 }
+
+/// Here that is the default, and the option of that name would let anybody take the address over.
+pub(crate) fn prepare_listener(_socket: &Socket) -> io::Result<()> {
+    Ok(())
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 /// Entries that stay where they are, under numbers.
 struct Bench {
     wheel: Wheel,
-    #[expect(clippy::vec_box, reason = "linked entries do not move")]
+    #[expect(clippy::vec_box, reason = "the wheel has pointers to them")]
     entries: Vec<Box<Entry>>,
     /// (deadline, order of insertion) of what is linked.
     model: BTreeMap<(u64, u64), usize>,

@@ -1,0 +1,245 @@
+//! A connection.
+
+use super::{OwnedReadHalf, OwnedWriteHalf, split};
+use crate::fd::{Async, Interest, Ready};
+use crate::net::ToSocketAddrs;
+use crate::net::address::resolve;
+use crate::net::stream::{ignore_not_connected, stream_traits};
+use crate::sys;
+use socket2::{Domain, Socket, Type};
+use std::io::{self, Read};
+use std::net::{self, Shutdown, SocketAddr};
+
+/// A TCP connection.
+///
+/// Reads and writes through [`futures_io::AsyncRead`] and [`futures_io::AsyncWrite`], also by reference. Closing the
+/// writer of those traits shuts down the write side. Writing to a connection whose peer is gone is an error, never a
+/// SIGPIPE.
+///
+/// # Counterpart
+///
+/// `asyncio.open_connection` and the reader and writer that it gives; `loop.sock_connect`, `sock_recv`, `sock_sendall`.
+#[doc(alias = "open_connection")]
+#[doc(alias = "sock_connect")]
+#[doc(alias = "StreamReader")]
+#[doc(alias = "StreamWriter")]
+#[derive(Debug)]
+pub struct TcpStream {
+    pub(crate) io: Async<net::TcpStream>,
+}
+
+impl TcpStream {
+    /// Connects to the first of the addresses that answers, trying them one after the other.
+    ///
+    /// # Errors
+    ///
+    /// What the last address answered, for example that it refuses; outside of any runtime; when a name cannot be
+    /// looked up.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the connection that was being made is dropped.
+    pub async fn connect(addresses: impl ToSocketAddrs) -> io::Result<Self> {
+        let addresses = resolve(addresses).await?;
+        let mut last = io::ErrorKind::InvalidInput.into();
+        for address in addresses {
+            let connected = match sys::new_socket(Domain::for_address(address), Type::STREAM) {
+                Ok(socket) => Self::connect_socket(socket, address).await,
+                Err(error) => Err(error),
+            };
+            match connected {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Connects a socket that is in non-blocking mode.
+    pub(super) async fn connect_socket(socket: Socket, address: SocketAddr) -> io::Result<Self> {
+        // Registering comes after `connect`: an unconnected socket would be reported as closed, which is for ever.
+        match socket.connect(&address.into()) {
+            Ok(()) => {
+                return Ok(Self {
+                    io: Async::assume(socket.into(), Ready::WRITABLE)?,
+                });
+            }
+            Err(error) if sys::in_progress(&error) => {}
+            Err(error) => return Err(error),
+        }
+        let stream = Self {
+            io: Async::assume(socket.into(), Ready::EMPTY)?,
+        };
+        stream.io.writable().await?;
+        match stream.take_error()? {
+            None => Ok(stream),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// One that comes from `accept`: there is room to write, and most clients speak first.
+    pub(super) fn accepted(stream: net::TcpStream) -> io::Result<Self> {
+        Ok(Self {
+            io: Async::assume(stream, Ready::READABLE | Ready::WRITABLE)?,
+        })
+    }
+
+    /// The address on this side.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.get_ref().local_addr()
+    }
+
+    /// The address on the other side.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.io.get_ref().peer_addr()
+    }
+
+    /// Reads without taking: the next read gets the same data.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; when the runtime has been shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.io.read_with(|io| io.peek(buf)).await
+    }
+
+    /// Closes one direction of the connection, or both. That it is not connected is not an error.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        ignore_not_connected(self.io.get_ref().shutdown(how))
+    }
+
+    /// Two halves, to be used by two tasks. Dropping the writing one shuts down the write side.
+    #[must_use]
+    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        split::split(self)
+    }
+
+    /// Waits until a read may go ahead. See [`Async::readable`].
+    ///
+    /// # Errors
+    ///
+    /// When the runtime has been shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.io.readable().await
+    }
+
+    /// Waits until a write may go ahead. See [`Async::writable`].
+    ///
+    /// # Errors
+    ///
+    /// When the runtime has been shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.io.writable().await
+    }
+
+    /// Reads what is there.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is; what the system says; when the runtime has been shut
+    /// down.
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.io.try_io(Interest::Readable, |mut io| io.read(buf))
+    }
+
+    /// Writes as much as there is room for.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; what the system says; when the runtime has been shut
+    /// down.
+    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+        self.io.try_io(Interest::Writable, |io| sys::send(io, buf))
+    }
+
+    /// Whether small packets are sent at once.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.io.get_ref().nodelay()
+    }
+
+    /// Chooses whether small packets are sent at once, instead of being gathered (Nagle's algorithm).
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.io.get_ref().set_nodelay(nodelay)
+    }
+
+    /// The hop limit of its packets.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.io.get_ref().ttl()
+    }
+
+    /// Sets the hop limit of its packets.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.io.get_ref().set_ttl(ttl)
+    }
+
+    /// The error that the socket keeps, if it has one, which is taken.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.io.get_ref().take_error()
+    }
+
+    /// Watches a standard stream, as [`TryFrom`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Async::new`].
+    pub fn from_std(stream: net::TcpStream) -> io::Result<Self> {
+        Ok(Self {
+            io: Async::new(stream)?,
+        })
+    }
+
+    /// The standard stream, still in non-blocking mode.
+    ///
+    /// # Errors
+    ///
+    /// None today.
+    pub fn into_std(self) -> io::Result<net::TcpStream> {
+        self.io.into_inner()
+    }
+}
+
+stream_traits!(TcpStream, &TcpStream);

@@ -1,0 +1,155 @@
+//! Datagrams inside of one machine.
+
+use crate::fd::Async;
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::{self, SocketAddr};
+use std::path::Path;
+
+/// A Unix-domain socket for datagrams.
+///
+/// Any number of tasks may send and receive at once.
+#[derive(Debug)]
+pub struct UnixDatagram {
+    pub(crate) io: Async<net::UnixDatagram>,
+}
+
+impl UnixDatagram {
+    /// Binds to a path that does not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; outside of any runtime.
+    pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+        Self::from_std(net::UnixDatagram::bind(path)?)
+    }
+
+    /// One without an address, to send from.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; outside of any runtime.
+    pub fn unbound() -> io::Result<Self> {
+        Self::from_std(net::UnixDatagram::unbound()?)
+    }
+
+    /// Two that are connected to each other.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; outside of any runtime.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (one, other) = net::UnixDatagram::pair()?;
+        Ok((Self::from_std(one)?, Self::from_std(other)?))
+    }
+
+    /// Sets where [`send`](Self::send) sends to.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        self.io.get_ref().connect(path)
+    }
+
+    /// Sends a datagram to the connected address.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; when the runtime has been shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: either it was sent, or it was not.
+    pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.io.write_with(|io| io.send(buf)).await
+    }
+
+    /// Receives a datagram.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; when the runtime has been shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: no datagram is lost.
+    pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.io.read_with(|io| io.recv(buf)).await
+    }
+
+    /// Sends a datagram to a path.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; when the runtime has been shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: either it was sent, or it was not.
+    pub async fn send_to(&self, buf: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
+        self.io
+            .write_with(|io| io.send_to(buf, path.as_ref()))
+            .await
+    }
+
+    /// Receives a datagram, and says from where.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; when the runtime has been shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: no datagram is lost.
+    pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.io.read_with(|io| io.recv_from(buf)).await
+    }
+
+    /// Closes one direction, or both.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.io.get_ref().shutdown(how)
+    }
+
+    /// The address it is bound to.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.get_ref().local_addr()
+    }
+
+    /// The address it is connected to.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.io.get_ref().peer_addr()
+    }
+
+    /// Watches a standard socket, as [`TryFrom`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Async::new`].
+    pub fn from_std(socket: net::UnixDatagram) -> io::Result<Self> {
+        Ok(Self {
+            io: Async::new(socket)?,
+        })
+    }
+
+    /// The standard socket, still in non-blocking mode.
+    ///
+    /// # Errors
+    ///
+    /// None today.
+    pub fn into_std(self) -> io::Result<net::UnixDatagram> {
+        self.io.into_inner()
+    }
+}
