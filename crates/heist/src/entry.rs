@@ -9,6 +9,10 @@
 //! The first signal is heard by the driver, also while main blocks its own thread; a thread waits for the second, so that it is
 //! heard while the runtime drains. Neither is a task: a program sees only its own.
 
+#[cfg_attr(unix, path = "entry/unix.rs")]
+#[cfg_attr(not(unix), path = "entry/other.rs")]
+mod platform;
+
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, mpsc};
@@ -19,8 +23,9 @@ use heist_core::task::Meta;
 use crate::runtime::watch::Watch;
 use crate::runtime::{Builder, Handle, LocalRuntime};
 use crate::shim::{AtomicBool, Ordering};
-use crate::signal::{Signal, SignalKind, signal};
 use crate::{global, task};
+
+use platform::{Signal, ctrl_c};
 
 /// What a process that Ctrl-C ended exits with, as shells count: 128 and the number of the signal.
 const INTERRUPTED: i32 = 130;
@@ -125,7 +130,7 @@ struct Interrupt {
 impl Interrupt {
     fn listen(handle: &Handle) -> Self {
         let _entered = handle.enter();
-        let signal = std::cell::Cell::new(signal(SignalKind::interrupt()).ok());
+        let signal = std::cell::Cell::new(ctrl_c());
         Self {
             told: Arc::default(),
             signal,
@@ -173,7 +178,7 @@ fn exit_at_the_next() {
             return;
         };
         runtime.block_on(async {
-            let Ok(mut signal) = signal(SignalKind::interrupt()) else {
+            let Some(mut signal) = ctrl_c() else {
                 return;
             };
             let _ = listening.send(());

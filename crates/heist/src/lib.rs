@@ -64,6 +64,7 @@ pub mod net;
 pub mod runtime;
 #[path = "sync.rs"]
 mod shim;
+#[cfg(unix)]
 pub mod signal;
 pub mod task;
 pub mod time;

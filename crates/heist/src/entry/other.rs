@@ -1,0 +1,14 @@
+//! Where there are no signals, Ctrl-C ends the process as it always does.
+
+#[derive(Debug)]
+pub(super) enum Signal {}
+
+impl Signal {
+    pub(super) async fn recv(&mut self) -> Option<()> {
+        match *self {}
+    }
+}
+
+pub(super) fn ctrl_c() -> Option<Signal> {
+    None
+}
