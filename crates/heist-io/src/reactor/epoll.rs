@@ -227,7 +227,7 @@ fn ready(flags: EventFlags) -> Ready {
 mod tests {
     use super::*;
 
-    /// D26: the counter of the eventfd is full, and a wake still ends a wait.
+    /// The counter of the eventfd is full, and a wake still ends a wait.
     #[test]
     fn a_full_counter_still_wakes() {
         let selector = Selector::new().unwrap();

@@ -86,7 +86,7 @@ fn an_error_alone_lets_nothing_go_ahead() {
     }
 }
 
-/// D21: as many events as a 16-bit tick has values lie between an operation and its clear.
+/// As many events as a 16-bit tick has values lie between an operation and its clear.
 #[test]
 fn an_old_clear_after_65536_events_changes_nothing() {
     let word = Readiness::new(Ready::EMPTY);

@@ -116,7 +116,7 @@ fn a_name_is_looked_up_on_another_thread() {
     });
 }
 
-/// D23: one edge, several connections.
+/// One edge, several connections.
 #[test]
 fn every_connection_that_waits_is_accepted() {
     let runtime = TestRuntime::new();
@@ -153,7 +153,7 @@ fn two_tasks_accept_from_one_listener() {
     });
 }
 
-/// D23: the error is returned, the connection waits on.
+/// The error is returned, the connection waits on.
 #[test]
 fn an_accept_without_descriptors_fails_and_recovers() {
     // A limit holds for the whole process, so this runs in one of its own.

@@ -79,7 +79,7 @@ fn any_number_of_tasks_may_wait_in_readable() {
     });
 }
 
-/// D22: both directions of one socket, by two tasks.
+/// Both directions of one socket, by two tasks.
 #[test]
 fn a_reader_and_a_writer_do_not_take_each_others_events() {
     let runtime = TestRuntime::new();
@@ -115,7 +115,7 @@ fn a_reader_and_a_writer_do_not_take_each_others_events() {
     });
 }
 
-/// D23: the end of the stream is in the same event as the last data.
+/// The end of the stream is in the same event as the last data.
 #[test]
 fn the_end_of_the_stream_after_a_short_read_is_seen() {
     let runtime = TestRuntime::new();
@@ -148,7 +148,7 @@ fn data_after_a_short_read_is_seen() {
     });
 }
 
-/// D25: a closed direction that would block is tried once per event.
+/// A closed direction that would block is tried once per event.
 #[test]
 fn a_permanent_hang_up_does_not_spin() {
     let runtime = TestRuntime::new();
@@ -172,7 +172,7 @@ fn a_permanent_hang_up_does_not_spin() {
     });
 }
 
-/// D24: the fd is closed behind our back and its number is used again.
+/// The fd is closed behind our back and its number is used again.
 #[test]
 fn a_descriptor_that_was_closed_and_used_again() {
     let runtime = TestRuntime::new();
@@ -206,7 +206,7 @@ fn unsafe_owned(number: i32) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
-/// D24: a duplicate keeps the description alive, so its events go on after the drop.
+/// A duplicate keeps the description alive, so its events go on after the drop.
 #[test]
 fn a_dropped_source_with_a_living_duplicate_is_quiet() {
     let runtime = TestRuntime::new();
@@ -244,7 +244,6 @@ fn try_io_notes_that_it_would_block() {
     });
 }
 
-/// D26.
 #[test]
 fn an_unpark_that_races_with_the_sleep_is_never_lost() {
     let runtime = TestRuntime::new();

@@ -110,7 +110,6 @@ impl std::task::Wake for Order {
     }
 }
 
-/// D29.
 #[test]
 fn reset_earlier_and_later_without_another_poll() {
     let runtime = TestRuntime::with_clock();
@@ -226,7 +225,6 @@ fn an_interval_of_zero_panics() {
     let _ = interval(Duration::ZERO);
 }
 
-/// D29.
 #[test]
 fn an_interval_keeps_its_beat() {
     let runtime = TestRuntime::with_clock();

@@ -235,7 +235,6 @@ mod tests {
         }
     }
 
-    /// D29.
     #[test]
     fn ten_thousand_ticks_do_not_drift() {
         let start = Instant::now();

@@ -183,7 +183,7 @@ fn equal_deadlines_keep_their_order_through_every_level() {
     }
 }
 
-/// D29: far beyond what a wheel of 2^36 ms could hold, across the borders of every level.
+/// Far beyond what a wheel of 2^36 ms could hold, across the borders of every level.
 #[test]
 fn deadlines_at_the_borders_of_each_level() {
     for level in 0..LEVELS {
