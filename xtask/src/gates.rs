@@ -121,14 +121,7 @@ impl Subject {
         workload: &str,
     ) -> Outcome<&'a Counts> {
         if cell.get().is_none() {
-            let mut counts = callgrind::difference(self, workload, SHORT, LONG)?;
-            // What workers do by the clock adds to it, more or less as it happens: the smallest of three is the operation's.
-            for _ in 0..2 {
-                let again = callgrind::difference(self, workload, SHORT, LONG)?;
-                if again.instructions < counts.instructions {
-                    counts = again;
-                }
-            }
+            let counts = callgrind::difference(self, workload, SHORT, LONG)?;
             println!(
                 "{workload} on {}, atomic operations per operation by place:\n{counts}",
                 self.backend

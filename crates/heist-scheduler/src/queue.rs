@@ -123,6 +123,8 @@ pub(crate) struct Local {
     pub(crate) slot: Arc<Slot>,
     pub(crate) queue: Deque<Runnable>,
     pub(crate) stack: Deque<Runnable>,
+    /// Whether the stack may have something in it: only the owner pushes, so that `false` is certain.
+    stacked: Cell<bool>,
     pub(crate) shard: LocalShard,
     /// Inside of a turn of the driver: what is woken goes to the deque, and the worker notifies once, afterwards.
     pub(crate) gathering: Cell<bool>,
@@ -135,6 +137,7 @@ impl Local {
             slot,
             queue: seat.queue,
             stack: seat.stack,
+            stacked: Cell::new(true),
             shard: seat.shard,
             gathering: Cell::new(false),
         }
@@ -165,10 +168,22 @@ impl Local {
         self.raise();
     }
 
+    /// How many are on the stack.
+    #[inline]
+    pub(crate) fn stacked(&self) -> usize {
+        if !self.stacked.get() {
+            return 0;
+        }
+        let stacked = self.stack.len();
+        self.stacked.set(stacked > 0);
+        stacked
+    }
+
     /// On top of the stack. Wakes nobody.
     #[inline]
     pub(crate) fn stack_up(&self, runnable: Runnable) {
         self.stack.push(runnable);
+        self.stacked.set(true);
         self.raise();
     }
 

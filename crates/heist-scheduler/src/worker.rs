@@ -241,7 +241,7 @@ impl<'a> Worker<'a> {
     #[cold]
     fn offer_yielded(&mut self) {
         let alone = self.local.queue.len() < 2
-            && self.local.stack.is_empty()
+            && self.local.stacked() == 0
             && self.slot.own.lifo.is_empty();
         if !alone {
             self.shared.notify();
@@ -287,7 +287,7 @@ impl<'a> Worker<'a> {
     /// waits for more than were there before it.
     #[inline(always)]
     fn change_turn(&mut self) {
-        let (stacked, queued) = (self.local.stack.len(), self.local.queue.len());
+        let (stacked, queued) = (self.local.stacked(), self.local.queue.len());
         self.stack_turn = stacked > 0 && (queued == 0 || !self.stack_turn);
         self.turn_left = if self.stack_turn { stacked } else { queued };
     }
