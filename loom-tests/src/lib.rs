@@ -52,7 +52,7 @@ pub fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
     if let Ok(mutation) = std::env::var("HEIST_MUTATION") {
         heist_core::sync::set_mutation(&mutation);
         heist_scheduler::sync::set_mutation(&mutation);
-        heist_io::set_mutation(&mutation);
+        heist_io::sync::set_mutation(&mutation);
     }
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(2));

@@ -16,10 +16,22 @@ pub(crate) fn strip(source: &str) -> String {
     String::from_utf8_lossy(&code).into_owned()
 }
 
-/// The part of a code text before its first test module, which may use what the rest may not.
+/// The part of a code text before its first inline test module, which may use what the rest may not. `mod tests;` hides
+/// nothing: its file is looked at by its own name.
 pub(crate) fn without_tests(code: &str) -> &str {
     let gates = ["#[cfg(test)]", "#[cfg(all(test"];
-    let start = gates.into_iter().filter_map(|gate| code.find(gate)).min();
+    let inline = |at: &usize| {
+        let rest = &code[*at..];
+        rest.find("mod ")
+            .and_then(|module| rest[module..].find(['{', ';']).map(|end| module + end))
+            .is_some_and(|end| rest[end..].starts_with('{'))
+    };
+    let start = gates
+        .into_iter()
+        .flat_map(|gate| code.match_indices(gate))
+        .map(|(at, _)| at)
+        .filter(inline)
+        .min();
     start.map_or(code, |start| &code[..start])
 }
 
@@ -120,10 +132,10 @@ mod tests {
 
     #[test]
     fn test_modules_are_cut_off() {
-        assert_eq!(without_tests("a\n#[cfg(test)]\nmod tests;"), "a\n");
-        assert_eq!(
-            without_tests("a\n#[cfg(all(test, not(loom)))]\nmod tests;"),
-            "a\n"
-        );
+        assert_eq!(without_tests("a\n#[cfg(test)]\nmod tests { b }"), "a\n");
+        let gated = "a\n#[cfg(all(test, unix))]\nmod tests {";
+        assert_eq!(without_tests(gated), "a\n");
+        let elsewhere = "#[cfg(test)]\nmod tests;\nb { }";
+        assert_eq!(without_tests(elsewhere), elsewhere);
     }
 }

@@ -36,7 +36,8 @@ pub mod readiness;
 pub mod signal;
 #[doc(hidden)]
 pub mod source;
-mod sync;
+#[doc(hidden)]
+pub mod sync;
 mod sys;
 pub mod time;
 #[doc(hidden)]
@@ -59,6 +60,3 @@ pub mod wake;
 mod tests;
 
 pub use driver::IoDriver;
-#[cfg(loom)]
-#[doc(hidden)]
-pub use sync::set_mutation;

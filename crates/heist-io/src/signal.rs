@@ -65,6 +65,12 @@ impl SignalKind {
         Self(rustix::process::Signal::INT.as_raw())
     }
 
+    /// SIGIO: a descriptor that asked for it is ready.
+    #[must_use]
+    pub const fn io() -> Self {
+        Self(rustix::process::Signal::IO.as_raw())
+    }
+
     /// SIGPIPE: a write to a pipe that nobody reads.
     #[must_use]
     pub const fn pipe() -> Self {

@@ -1,8 +1,10 @@
-use crate::signal::{SignalKind, signal};
+use crate::signal::{SignalKind, ctrl_c, signal};
 use crate::tests::harness::{TestRuntime, both, poll_once};
+use futures_core::Stream;
 use rustix::process::{Signal, getpid, kill_process};
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 fn raise(signal: Signal) {
     kill_process(getpid(), signal).unwrap();
@@ -55,4 +57,46 @@ fn signals_that_cannot_be_listened_to() {
     }
     let error = signal(SignalKind::from_raw(9)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_listener_is_a_stream() {
+    let runtime = TestRuntime::new();
+    runtime.block_on(async {
+        let mut readies = signal(SignalKind::io()).unwrap();
+        raise(Signal::IO);
+        let next = poll_fn(|cx| Pin::new(&mut readies).poll_next(cx)).await;
+        assert_eq!(next, Some(()));
+    });
+}
+
+#[test]
+fn ctrl_c_listens_from_its_first_poll_on() {
+    let runtime = TestRuntime::new();
+    runtime.block_on(async {
+        let mut pressed = pin!(ctrl_c());
+        assert!(poll_once(pressed.as_mut()).is_pending());
+        raise(Signal::INT);
+        pressed.await.unwrap();
+    });
+}
+
+#[test]
+fn a_signal_before_the_listener_is_not_its_own() {
+    let runtime = TestRuntime::new();
+    runtime.block_on(async {
+        let mut early = signal(SignalKind::alarm()).unwrap();
+        raise(Signal::ALARM);
+        early.recv().await.unwrap();
+        let mut late = signal(SignalKind::alarm()).unwrap();
+        assert!(poll_once(pin!(late.recv())).is_pending());
+        raise(Signal::ALARM);
+        late.recv().await.unwrap();
+    });
+}
+
+#[test]
+fn listening_outside_of_any_runtime_is_an_error() {
+    let error = signal(SignalKind::child()).unwrap_err();
+    assert!(error.to_string().contains("no heist runtime"), "{error}");
 }

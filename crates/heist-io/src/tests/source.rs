@@ -42,8 +42,9 @@ fn a_regular_file_is_refused_by_the_poller() {
 fn a_pipe_is_readable_when_something_was_written() {
     let runtime = TestRuntime::new();
     runtime.block_on(async {
-        let (reader, mut writer) = io::pipe().unwrap();
-        let reader = Async::new(OwnedFd::from(reader)).unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let reader = Async::new(reader).unwrap();
+        let mut writer = std::fs::File::from(writer);
         let mut readable = Box::pin(reader.readable());
         assert!(poll_once(readable.as_mut()).is_pending());
         writer.write_all(b"x").unwrap();

@@ -1,3 +1,6 @@
+#[cfg(feature = "hyper")]
+mod hyper;
+
 use crate::tests::harness::{LIMIT, TestRuntime, both, poll_once};
 use crate::time::{
     Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
@@ -220,6 +223,34 @@ fn the_future_of_a_timeout_is_dropped_before_elapsed_comes_out() {
 }
 
 #[test]
+fn the_outer_of_two_timeouts_elapses_alone() {
+    let runtime = TestRuntime::with_clock();
+    let inner_elapsed = Cell::new(false);
+    runtime.block_on(async {
+        let inner = async {
+            let result = timeout(5000 * MS, pending::<()>()).await;
+            inner_elapsed.set(result.is_err());
+        };
+        let mut outer = Box::pin(timeout(10 * MS, inner));
+        assert!(poll_once(outer.as_mut()).is_pending());
+        runtime.advance(10 * MS);
+        assert!(matches!(poll_once(outer.as_mut()), Poll::Ready(Err(_))));
+    });
+    assert!(!inner_elapsed.get());
+    assert_eq!(runtime.io.next_deadline(), None, "both limits are dropped");
+}
+
+#[test]
+fn the_future_of_a_timeout_is_given_back() {
+    let runtime = TestRuntime::with_clock();
+    runtime.block_on(async {
+        let limited = timeout(MS, ready(5));
+        assert!(limited.get_ref().is_some());
+        assert_eq!(limited.into_inner().unwrap().await, 5);
+    });
+}
+
+#[test]
 #[should_panic(expected = "must not be zero")]
 fn an_interval_of_zero_panics() {
     let _ = interval(Duration::ZERO);
@@ -243,10 +274,11 @@ fn an_interval_keeps_its_beat() {
 #[test]
 fn missed_ticks_are_made_up_for_delayed_or_left_out() {
     use MissedTickBehavior::{Burst, Delay, Skip};
-    for (behavior, expected) in [
-        (Burst, [0, 10, 20, 30, 40]),
-        (Delay, [0, 10, 45, 55, 65]),
-        (Skip, [0, 10, 40, 50, 60]),
+    // For when each tick was set, and when it was taken.
+    for (behavior, set, taken) in [
+        (Burst, [0, 10, 20, 30, 40], [0, 35, 35, 35, 40]),
+        (Delay, [0, 10, 45, 55, 65], [0, 35, 45, 55, 65]),
+        (Skip, [0, 10, 40, 50, 60], [0, 35, 40, 50, 60]),
     ] {
         let runtime = TestRuntime::with_clock();
         runtime.block_on(async {
@@ -255,14 +287,15 @@ fn missed_ticks_are_made_up_for_delayed_or_left_out() {
             beat.set_missed_tick_behavior(behavior);
             assert_eq!(take(&mut beat), Some(start));
             runtime.advance(35 * MS);
-            for expected in &expected[1..] {
+            for (set, taken) in set.into_iter().zip(taken).skip(1) {
                 let tick = loop {
                     if let Some(tick) = take(&mut beat) {
                         break tick;
                     }
                     runtime.advance(MS);
                 };
-                assert_eq!(tick - start, *expected * MS, "{behavior:?}");
+                assert_eq!(tick - start, set * MS, "{behavior:?}");
+                assert_eq!(runtime.now() - start, taken * MS, "{behavior:?}");
             }
         });
     }

@@ -81,6 +81,11 @@ impl<F> Timeout<F> {
         self.future.as_ref()
     }
 
+    /// The future, without its limit, until the timeout is over.
+    pub fn into_inner(self) -> Option<F> {
+        self.future
+    }
+
     /// The future, pinned, until the timeout is over.
     pub fn get_pin_mut(self: Pin<&mut Self>) -> Option<Pin<&mut F>> {
         self.project().future.as_pin_mut()
