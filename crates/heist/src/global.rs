@@ -116,10 +116,16 @@ fn with_state<R>(f: impl FnOnce(MutexGuard<'_, State>) -> R) -> Option<R> {
     shim::with_global(|state| f(state.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
-/// Makes leaf futures that are used outside of any runtime find this one.
-pub(crate) fn install() {
-    context::set_global_provider(provide);
-    context::set_block_on(crate::task::wait_for);
+ctor::declarative::ctor! {
+    /// Makes leaf futures that are used outside of any runtime find this one.
+    ///
+    /// Runs when the program is loaded: a socket may be the first that a program asks heist for, and the crate that it comes
+    /// from knows nothing of this one. It stores two function pointers and calls nothing.
+    #[ctor(unsafe)]
+    fn install() {
+        context::set_global_provider(provide);
+        context::set_block_on(crate::task::wait_for);
+    }
 }
 
 fn provide() -> Option<Arc<dyn RuntimeContext>> {

@@ -88,7 +88,6 @@ impl Runtime {
     }
 
     pub(crate) fn start(config: heist_scheduler::Config) -> io::Result<Self> {
-        crate::global::install();
         let platform = Arc::new(SystemPlatform::new());
         let clock = Arc::clone(&platform);
         let scheduler = Scheduler::start(config, |shards| shim::driver(shards, clock), platform)?;

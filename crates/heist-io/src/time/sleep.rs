@@ -9,14 +9,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-/// Waits until `duration` from now is over.
+/// Waits until `duration` from now is over, and never less.
 ///
-/// The time runs from this call, not from the first poll. A duration that leads further than an [`Instant`] can say
+/// On the runtime of whoever polls it first, else on the process-wide one. The time runs from this call, not from the first poll. A duration that leads further than an [`Instant`] can say
 /// never ends.
 ///
 /// # Panics
 ///
-/// The future panics when it is polled outside of a runtime, or after its runtime has been shut down.
+/// The future panics when it is polled and its runtime is gone, or there is none.
 ///
 /// # Cancel safety
 ///
@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 /// # Counterpart
 ///
 /// `asyncio.sleep`. It has no `result`; `sleep(Duration::ZERO)` is ready at once, use `yield_now` to let others run.
+#[doc(alias = "asyncio.sleep")]
 pub fn sleep(duration: Duration) -> Sleep {
     let now = context::now();
     let due = match now.checked_add(duration) {
@@ -41,11 +42,15 @@ pub fn sleep(duration: Duration) -> Sleep {
 ///
 /// # Panics
 ///
-/// The future panics when it is polled outside of a runtime, or after its runtime has been shut down.
+/// The future panics when it is polled and its runtime is gone, or there is none.
 ///
 /// # Cancel safety
 ///
 /// Safe: dropping it takes the timer back.
+///
+/// # Counterpart
+///
+/// `tokio::time::sleep_until`.
 pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep {
         timer: Timer::new(Due::At(deadline)),

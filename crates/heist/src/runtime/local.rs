@@ -53,7 +53,6 @@ impl LocalRuntime {
     }
 
     pub(super) fn start(config: Config) -> io::Result<Self> {
-        crate::global::install();
         let platform = Arc::new(SystemPlatform::new());
         let clock = Arc::clone(&platform);
         let scheduler =
