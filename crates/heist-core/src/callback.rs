@@ -8,11 +8,15 @@
 //! add, over, no hold:   push, set `hold`, take a handle        a small task on the runtime drains (Action::Late)
 //! drain:                pop and run, until the list is empty; then, still under the lock, clear `hold`
 //! ```
+//! A local task that is over is not held by other threads: who adds from one pushes, and asks the task's runtime to drain.
+//!
 //! # Invariants
 //! * CB-1: pushing and the event that goes with it happen under the lock, and so do finding the list empty and clearing
-//!   `hold`: no callback is left in a list that nobody drains.
+//!   `hold`: no callback is left in a list that nobody drains or has been asked to drain.
 //! * CB-2: `hold` is set by one event and cleared by the thread that this event named: callbacks never overlap.
 //! * CB-3: while `hold` is set the output is neither taken nor dropped, so callbacks may read it.
+//! * CB-4: `hold` of a local task is set by events on its own thread alone, so what comes after it, and the callbacks that are
+//!   bound to that thread, stay there. Its runtime runs jobs on that thread, or gives them back.
 
 use crate::context::{self, RuntimeContext};
 use crate::error::{ExceptionKind, TaskError, caught, drop_quietly};
@@ -97,53 +101,122 @@ impl<T> fmt::Debug for Finished<'_, T> {
     }
 }
 
-/// Erases the types of a callback on the output of a cell.
+/// Adds a callback that reads the output. Never runs it inline, unless the runtime is gone.
 ///
 /// # Safety
 ///
-/// The callback is added to a cell whose output is a `T`, and run and dropped only on threads where that is right for it.
-pub(crate) unsafe fn typed<T: 'static>(f: impl FnOnce(&Finished<'_, T>) + 'static) -> Callback {
-    Box::new(move |task: &TaskRef| f(&Finished::new(task)))
+/// The output of the cell is a `T`. Either the callback may be run and dropped on any thread, or the task is local and this is
+/// its thread.
+pub(crate) unsafe fn add_typed<T: 'static>(
+    task: &TaskRef,
+    f: impl FnOnce(&Finished<'_, T>) + 'static,
+) -> CallbackId {
+    let header = task.header();
+    let run = Box::new(move |task: &TaskRef| f(&Finished::new(task)));
+    let local = header.kind() == Kind::Local;
+    let (id, action) = push(header, run, local, State::add_callback);
+    follow(task, action);
+    id
 }
 
-/// Adds a callback. Never runs it inline, unless the runtime is gone.
-///
-/// # Safety
-///
-/// As for [`typed`].
-pub(crate) unsafe fn add(task: &TaskRef, callback: Callback) -> CallbackId {
+/// Adds a callback that may run anywhere. Never runs it inline, unless the runtime is gone.
+pub(crate) fn add(task: &TaskRef, f: impl FnOnce(&TaskRef) + Send + 'static) -> CallbackId {
     let header = task.header();
-    let id = TaskId::next().get();
-    let mut extras = header.extras_or_new().lock();
-    if header.kind() == Kind::Promise && extras.bound.is_none() {
-        extras.bound = context::current_or_global().map(|runtime| Arc::downgrade(&runtime));
+    if header.kind() != Kind::Local {
+        let (id, action) = push(header, Box::new(f), false, State::add_callback);
+        follow(task, action);
+        return id;
     }
-    extras.callbacks.push_back((id, callback));
-    let action = header.state.add_callback();
-    drop(extras);
+    let (id, action) = push(header, Box::new(f), false, State::add_early_callback);
+    if action == Action::Refused {
+        let added = Added(task.clone(), id);
+        match header.runtime().upgrade() {
+            Some(runtime) => drop(runtime.call(Box::new(move || added.drain()))),
+            None => drop(added),
+        }
+    }
+    id
+}
+
+fn push(
+    header: &Header,
+    run: Box<dyn FnOnce(&TaskRef)>,
+    local: bool,
+    event: impl FnOnce(&State) -> Action,
+) -> (CallbackId, Action) {
+    let id = TaskId::next().get();
+    let extras = header.extras_or_new();
+    if header.kind() == Kind::Promise && extras.lock().bound.is_none() {
+        // May start the process-wide runtime, which is not a thing to do under the lock.
+        let runtime = context::current_or_global().map(|runtime| Arc::downgrade(&runtime));
+        let mut extras = extras.lock();
+        extras.bound = extras.bound.take().or(runtime);
+    }
+    let mut extras = extras.lock();
+    extras.callbacks.push_back(Callback { id, run, local });
+    (CallbackId(id), event(&header.state))
+}
+
+fn follow(task: &TaskRef, action: Action) {
     if action == Action::Late {
         // SAFETY: `Late` counted a handle for the one who drains.
         drain_soon(unsafe { TaskRef::adopt(task.pointer()) });
     }
-    CallbackId(id)
 }
 
-/// Takes a callback back, unless it was started.
-pub(crate) fn remove(task: &TaskRef, id: CallbackId) -> bool {
-    let Some(extras) = task.header().extras() else {
-        return false;
-    };
-    let mut extras = extras.lock();
+/// A callback that was added to a local task after its end, on whatever thread.
+struct Added(TaskRef, CallbackId);
+
+impl Added {
+    /// On the thread of the task.
+    fn drain(self) {
+        let header = self.0.header();
+        let extras = header.extras_or_new().lock();
+        // Somebody else may have drained it by now, or have taken it back.
+        let action = if extras.callbacks.is_empty() {
+            Action::Nothing
+        } else {
+            header.state.add_callback()
+        };
+        drop(extras);
+        if action == Action::Late {
+            // SAFETY: `Late` counted a handle for the one who drains.
+            let task = unsafe { TaskRef::adopt(self.0.pointer()) };
+            // SAFETY: `Late` set `hold`, and named this thread.
+            unsafe { drain_late(task) };
+        }
+    }
+}
+
+impl Drop for Added {
+    /// Where the runtime is gone the callback runs here, on its own: it may, and those of the task's thread may not.
+    fn drop(&mut self) {
+        if let Some(callback) = withdraw(&self.0, self.1, false) {
+            call(callback, &self.0);
+        }
+    }
+}
+
+/// Takes a callback back, unless it was started. `here`: whether this is the thread of the task.
+pub(crate) fn remove(task: &TaskRef, id: CallbackId, here: bool) -> bool {
+    // What the callback captured is the user's: dropped without the lock.
+    withdraw(task, id, here).is_some()
+}
+
+fn withdraw(task: &TaskRef, id: CallbackId, here: bool) -> Option<Callback> {
+    let mut extras = task.header().extras()?.lock();
     let found = extras
         .callbacks
         .iter()
-        .position(|(other, _)| *other == id.0);
-    let removed = found.and_then(|at| extras.callbacks.remove(at));
-    drop(extras);
-    let found = removed.is_some();
-    // What the callback captured is the user's: dropped without the lock.
-    drop(removed);
-    found
+        .position(|other| other.id == id.0 && (here || !other.local))?;
+    extras.callbacks.remove(found)
+}
+
+fn call(callback: Callback, task: &TaskRef) {
+    if let Err(payload) = caught(|| (callback.run)(task)) {
+        report(task.header(), ExceptionKind::Callback, &*payload);
+        drop_quietly(payload);
+    }
 }
 
 /// Has the callbacks run by a small task of their own; on this thread if the runtime is gone.
@@ -180,17 +253,14 @@ fn drain(task: &TaskRef) -> Action {
     let extras = header.extras_or_new();
     loop {
         let mut inner = extras.lock();
-        let Some((_, callback)) = inner.callbacks.pop_front() else {
+        let Some(callback) = inner.callbacks.pop_front() else {
             if mutated("callback-drained-unlocked") {
                 drop(inner);
             }
             return header.state.drained();
         };
         drop(inner);
-        if let Err(payload) = caught(|| callback(task)) {
-            report(header, ExceptionKind::Callback, &*payload);
-            drop_quietly(payload);
-        }
+        call(callback, task);
     }
 }
 

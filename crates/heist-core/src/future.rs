@@ -311,14 +311,12 @@ impl<T> Deferred<T> {
         T: Send + 'static,
     {
         // SAFETY: the output of this cell is a `T`; closure and output are `Send`.
-        let callback = unsafe { callback::typed(f) };
-        // SAFETY: as above.
-        unsafe { callback::add(&self.0.task_ref(), callback) }
+        unsafe { callback::add_typed(&self.0.task_ref(), f) }
     }
 
     /// Takes a done-callback back. Returns whether it was there.
     pub fn remove_done_callback(&self, id: CallbackId) -> bool {
-        callback::remove(&self.0.task_ref(), id)
+        callback::remove(&self.0.task_ref(), id, true)
     }
 
     /// A handle that can be cloned and awaited many times; each await gets a clone of the value.

@@ -244,3 +244,85 @@ fn dropping_it_ends_its_tasks_on_this_thread() {
         wait_until("nothing is left", || handle.tasks().is_empty());
     });
 }
+
+#[test]
+fn callbacks_of_the_task_itself_stay_on_its_thread_after_the_runtime() {
+    bounded(
+        "callbacks of a local task that outlived its runtime",
+        || {
+            let (scheduler, _) = local();
+            let task = scheduler.spawn_local(async {}, meta());
+            scheduler.block_on(yield_now(), meta()).unwrap();
+            assert!(scheduler.shutdown(Duration::from_secs(5)).is_clean());
+            drop(scheduler);
+
+            let view = task.task_ref();
+            let (started, is_started) = std::sync::mpsc::channel();
+            let (release, is_released) = std::sync::mpsc::channel::<()>();
+            let elsewhere = std::thread::spawn(move || {
+                let here = std::thread::current().id();
+                view.add_done_callback(move |_| {
+                    assert_eq!(std::thread::current().id(), here);
+                    started.send(()).unwrap();
+                    is_released.recv().unwrap();
+                });
+            });
+            is_started.recv().unwrap();
+            let (ran, own) = (Rc::new(Cell::new(false)), std::thread::current().id());
+            let seen = ran.clone();
+            task.add_done_callback(move |_| {
+                assert_eq!(std::thread::current().id(), own);
+                seen.set(true);
+            });
+            assert!(ran.get(), "the callback waited for another thread");
+            release.send(()).unwrap();
+            elsewhere.join().unwrap();
+        },
+    );
+}
+
+#[test]
+fn late_callbacks_of_a_local_task_keep_their_order() {
+    bounded("late callbacks of a local task", || {
+        let (scheduler, _) = local();
+        let task = scheduler.spawn_local(async {}, meta());
+        scheduler.block_on(yield_now(), meta()).unwrap();
+        assert!(task.is_finished());
+        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let push = |n| {
+            let order = order.clone();
+            move || order.lock().unwrap().push(n)
+        };
+        let (one, two, three) = (push(1), push(2), push(3));
+        let view = task.task_ref();
+        std::thread::spawn(move || view.add_done_callback(move |_| one()))
+            .join()
+            .unwrap();
+        task.add_done_callback(move |_| two());
+        task.task_ref().add_done_callback(move |_| three());
+        assert!(order.lock().unwrap().is_empty(), "a callback ran inline");
+        assert!(scheduler.shutdown(Duration::from_secs(5)).is_clean());
+        assert_eq!(*order.lock().unwrap(), [1, 2, 3]);
+    });
+}
+
+#[test]
+fn callbacks_of_the_task_itself_are_not_removed_by_a_view() {
+    bounded("removing callbacks of a local task", || {
+        let (scheduler, _) = local();
+        let task = scheduler.spawn_local(async {}, meta());
+        let own = Rc::new(());
+        let captured = own.clone();
+        let id = task.add_done_callback(move |_| drop(captured));
+        let anybody = task.task_ref().add_done_callback(|_| panic!("was removed"));
+        let view = task.task_ref();
+        std::thread::spawn(move || {
+            assert!(!view.remove_done_callback(id));
+            assert!(view.remove_done_callback(anybody));
+        })
+        .join()
+        .unwrap();
+        assert!(task.remove_done_callback(id));
+        assert_eq!(Rc::strong_count(&own), 1);
+    });
+}

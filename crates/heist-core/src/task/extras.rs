@@ -9,14 +9,19 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 /// A done-callback, with the types of its task erased. It gets the cell it was added to.
-pub(crate) type Callback = Box<dyn FnOnce(&TaskRef)>;
+pub(crate) struct Callback {
+    pub(crate) id: u64,
+    pub(crate) run: Box<dyn FnOnce(&TaskRef)>,
+    /// Bound to the thread of a local task: run and dropped there alone.
+    pub(crate) local: bool,
+}
 
 pub(crate) struct Extras(Mutex<Inner>);
 
 #[derive(Default)]
 pub(crate) struct Inner {
     pub(crate) name: Option<String>,
-    pub(crate) callbacks: VecDeque<(u64, Callback)>,
+    pub(crate) callbacks: VecDeque<Callback>,
     /// Cancel requests that nobody took back.
     pub(crate) requests: usize,
     pub(crate) reason: Option<Cow<'static, str>>,
@@ -27,8 +32,8 @@ pub(crate) struct Inner {
     pub(crate) bound: Option<Weak<dyn RuntimeContext>>,
 }
 
-// SAFETY: callbacks of tasks that are `Send` are `Send` (the public methods say so), and those of local tasks are run and dropped on
-// the task's thread; everything else is `Send` by itself. The lock guards them all.
+// SAFETY: callbacks that are not `local` are `Send` (the public methods say so), and the others are run and dropped on their thread
+// (CB-4); everything else is `Send` by itself. The lock guards them all.
 unsafe impl Send for Extras {}
 // SAFETY: see `Send`.
 unsafe impl Sync for Extras {}

@@ -316,7 +316,7 @@ macro_rules! common {
 
         /// Takes a done-callback back. Returns whether it was there.
         pub fn remove_done_callback(&$self, id: CallbackId) -> bool {
-            callback::remove(&$self.task_ref(), id)
+            callback::remove(&$self.task_ref(), id, true)
         }
 
         /// The untyped view, which can be kept and cloned.
@@ -372,9 +372,7 @@ impl<T> Task<T> {
         T: Send + 'static,
     {
         // SAFETY: the output of this cell is a `T`; closure and output are `Send`.
-        let callback = unsafe { callback::typed(f) };
-        // SAFETY: as above.
-        unsafe { callback::add(&self.task_ref(), callback) }
+        unsafe { callback::add_typed(&self.task_ref(), f) }
     }
 
     /// A handle that can be cloned and awaited many times; each await gets a clone of the output.
@@ -458,10 +456,8 @@ impl<T> LocalTask<T> {
     where
         T: 'static,
     {
-        // SAFETY: the output of this cell is a `T`; its callbacks are run and dropped on this thread alone.
-        let callback = unsafe { callback::typed(f) };
-        // SAFETY: as above.
-        unsafe { callback::add(&self.task_ref(), callback) }
+        // SAFETY: the output of this cell is a `T`, and handles of local tasks stay on the thread of the task.
+        unsafe { callback::add_typed(&self.task_ref(), f) }
     }
 }
 

@@ -415,6 +415,13 @@ impl Snapshot {
         }
     }
 
+    const fn on_add_early_callback(self) -> (Self, Action) {
+        if self.is_over() {
+            return (self, Action::Refused);
+        }
+        (self.with(Self::CALLBACKS), Action::Early)
+    }
+
     #[inline]
     const fn on_take(self) -> (Self, Action) {
         debug_assert!(self.has(Self::JOIN));
@@ -514,6 +521,7 @@ events! {
     watch => on_watch;
     uncatch => on_uncatch;
     add_callback => on_add_callback;
+    add_early_callback => on_add_early_callback;
     take => on_take;
     set_join_waker => on_set_join_waker;
     unset_join_waker => on_unset_join_waker;

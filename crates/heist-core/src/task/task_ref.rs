@@ -182,13 +182,12 @@ impl TaskRef {
     /// Has `f` called with this task, soon after it is over: on a thread of its runtime, in the order of registration.
     /// See [`Task::add_done_callback`](crate::task::Task::add_done_callback).
     pub fn add_done_callback(&self, f: impl FnOnce(&TaskRef) + Send + 'static) -> CallbackId {
-        // SAFETY: it does not look at the output, and may run and be dropped anywhere.
-        unsafe { callback::add(self, Box::new(f)) }
+        callback::add(self, f)
     }
 
-    /// Takes a callback back. Returns whether it was there.
+    /// Takes a callback back. Returns whether it was there; those that were added to a `LocalTask` itself are not found from here.
     pub fn remove_done_callback(&self, id: CallbackId) -> bool {
-        callback::remove(self, id)
+        callback::remove(self, id, false)
     }
 
     /// Makes it runnable, as a waker would.
