@@ -12,7 +12,6 @@
 //! The owner writes `asleep`, fences, looks at the inbox, at its root and at `stopped`, and then sleeps in the driver.
 //! Whoever changes one of these does so, fences, and reads `asleep`. Tag: `local-sleep-dekker`.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,60 +20,30 @@ use std::io;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use heist_core::context::{Job, RuntimeContext};
 use heist_core::driver::{Driver, Wait};
-use heist_core::error::ExceptionContext;
-use heist_core::platform::{Parker, Platform};
-use heist_core::registry::{LocalShard, Registry};
-use heist_core::schedule::{Schedule, Why, with_local, worker_frame};
-use heist_core::task::{self, LocalTask, Meta, Ran, Runnable, Task, TaskError, TaskRef};
+use heist_core::platform::Platform;
+use heist_core::registry::LocalShard;
+use heist_core::schedule::{with_local, worker_frame};
+use heist_core::task::{self, LocalTask, Meta, Ran, Runnable, TaskError, TaskRef};
 
 use crate::block_on::Blocked;
-use crate::blocking::{Host, Pool};
-use crate::call::{Call, CallHandle, Caller, Calls, OnceJob};
 use crate::config::Config;
-use crate::metrics::{Counter, Metrics, WorkerMetrics};
 use crate::shared::guarded;
 use crate::shutdown::{REASON, ShutdownReport, outlived};
-use crate::sync::{
-    Arc, AtomicBool, AtomicU32, Injector, LIFO_STREAK, LONGEST_INTERVAL, Relaxed, Steal, Weak,
-    full_fence,
-};
-use crate::threads::{self, Threads, drop_quietly};
+use crate::sync::{Arc, LIFO_STREAK, LONGEST_INTERVAL, Relaxed, Steal, full_fence};
+use crate::threads::drop_quietly;
+
+mod handle;
+mod shared;
+
+pub use handle::LocalHandle;
+use shared::LocalShared;
 
 /// A scheduler whose tasks run on one thread: the one that made it.
 pub struct LocalScheduler {
     shared: Arc<LocalShared>,
     queue: Queue,
     not_send: PhantomData<*const ()>,
-}
-
-/// A handle of a [`LocalScheduler`], for any thread. Clones are handles of the same one.
-#[derive(Clone)]
-pub struct LocalHandle {
-    shared: Arc<LocalShared>,
-}
-
-pub(crate) struct LocalShared {
-    config: Config,
-    platform: Arc<dyn Platform>,
-    driver: Arc<dyn Driver>,
-    registry: Registry,
-    inbox: Injector<Runnable>,
-    /// The owner sleeps in the driver, or is about to.
-    asleep: AtomicBool,
-    /// Somebody asked `run_forever` to return.
-    stopped: AtomicBool,
-    pool: Pool,
-    calls: Calls,
-    threads: Arc<Threads>,
-    clock_ms: AtomicU32,
-    started: Instant,
-    polls: Counter,
-    lifo_polls: Counter,
-    parks: Counter,
-    turns: Counter,
-    me: Weak<LocalShared>,
 }
 
 /// What only the owner touches.
@@ -106,37 +75,13 @@ impl LocalScheduler {
     ) -> io::Result<Self> {
         config.validate()?;
         let driver = driver(1)?;
-        let started = platform.now();
-        let registry = Registry::new(1);
-        let shard = registry
-            .local_shard(0)
-            .expect("nobody has a shard of a new registry");
-        let shared = Arc::new_cyclic(|me| LocalShared {
-            pool: Pool::new(config.max_blocking_threads),
-            config,
-            platform,
-            driver,
-            registry,
-            inbox: Injector::new(),
-            asleep: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            calls: Calls::new(),
-            threads: Arc::new(Threads::new()),
-            clock_ms: AtomicU32::new(0),
-            started,
-            polls: Counter::default(),
-            lifo_polls: Counter::default(),
-            parks: Counter::default(),
-            turns: Counter::default(),
-            me: Weak::clone(me),
-        });
-        shared.registry.anchor(&shared);
+        let (shared, shard) = LocalShared::new(config, driver, platform);
         let queue = Queue {
             ready: RefCell::new(VecDeque::new()),
             lifo: Cell::new(None),
             streak: Cell::new(0),
             gathering: Cell::new(false),
-            driven: Cell::new(started),
+            driven: Cell::new(shared.started),
             shard,
         };
         Ok(Self {
@@ -180,7 +125,7 @@ impl LocalScheduler {
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F, meta: Meta) -> Result<F::Output, TaskError> {
         self.enter("block_on", || {
-            let parker: Arc<dyn Parker> = Arc::new(OwnerParker(Weak::clone(&self.shared.me)));
+            let parker = self.shared.parker();
             task::block_on(&self.shared, future, meta, parker, |root| {
                 self.turn(|| !root.is_woken());
             })
@@ -385,142 +330,6 @@ impl Drop for LocalScheduler {
     }
 }
 
-impl LocalHandle {
-    /// Spawns a task, from any thread.
-    pub fn spawn<F>(&self, future: F, meta: Meta) -> Task<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        task::spawn(&self.shared, future, meta)
-    }
-
-    /// Spawns a task whose body may stay on the scheduler's thread.
-    ///
-    /// # Panics
-    ///
-    /// Outside of the scheduler's tasks and of its `block_on`.
-    #[track_caller]
-    pub fn spawn_local<F>(&self, future: F, meta: Meta) -> LocalTask<F::Output>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
-        task::spawn_local(&self.shared, future, meta)
-    }
-
-    /// Whether this thread is inside of the scheduler's tasks or of its `block_on`.
-    #[must_use]
-    pub fn is_inside(&self) -> bool {
-        with_local(&*self.shared, |_| ()).is_some()
-    }
-
-    /// Runs a closure on a thread that may block.
-    pub fn spawn_blocking<F, T>(&self, f: F, meta: Meta) -> Task<T>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        task::spawn_blocking(&self.shared, f, meta, |runnable| {
-            self.shared.pool.submit(&self.shared, runnable);
-        })
-    }
-
-    /// Runs a future as one of the scheduler's roots on this thread, which is not the scheduler's own. The scheduler
-    /// does not run meanwhile, unless its thread runs it.
-    ///
-    /// # Errors
-    ///
-    /// The future was cancelled or panicked, or the runtime is shut down.
-    ///
-    /// # Panics
-    ///
-    /// On the scheduler's own thread, inside of its tasks.
-    #[track_caller]
-    pub fn block_on<F: Future>(&self, future: F, meta: Meta) -> Result<F::Output, TaskError> {
-        assert!(
-            !self.is_inside(),
-            "block_on of a local runtime inside of one of its own tasks: its only thread would wait for itself; \
-             await instead, or use a multi-threaded runtime"
-        );
-        let blocked = Blocked::announce_current();
-        let parker = self.shared.platform.parker();
-        let run = || {
-            let _entered = heist_core::context::enter(self.shared.context());
-            let own = Arc::clone(&parker);
-            task::block_on(&self.shared, future, meta, own, |_| parker.park(None))
-        };
-        let result = if blocked.is_worker() {
-            heist_core::schedule::leave_frame(run)
-        } else {
-            run()
-        };
-        self.shared.task_ended();
-        result
-    }
-
-    /// Runs a callback soon. See [`Call`].
-    pub fn call_soon(&self, f: impl FnOnce() + Send + 'static) -> CallHandle {
-        let (call, handle) = Call::new(f);
-        self.call(call);
-        handle
-    }
-
-    /// Runs a callback soon that was made before.
-    pub fn call(&self, call: Call) {
-        self.shared.calls.push(&self.shared, call);
-    }
-
-    /// Makes `run_forever` return, now or the next time.
-    pub fn stop(&self) {
-        self.shared.stopped.store(true, Relaxed);
-        self.shared.unpark();
-    }
-
-    /// All tasks that are not over.
-    #[must_use]
-    pub fn tasks(&self) -> Vec<TaskRef> {
-        self.shared.registry.tasks()
-    }
-
-    /// What it has done and what it is doing.
-    #[must_use]
-    pub fn metrics(&self) -> Metrics {
-        self.shared.metrics()
-    }
-
-    /// The settings that it was made with.
-    #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.shared.config
-    }
-
-    /// The same runtime, as leaf futures see it.
-    #[must_use]
-    pub fn context(&self) -> Arc<dyn RuntimeContext> {
-        self.shared.context()
-    }
-
-    /// The scheduler behind a context. `None`: it is of another kind.
-    #[must_use]
-    pub fn from_context(context: Arc<dyn RuntimeContext>) -> Option<Self> {
-        let shared = context.as_any().downcast::<LocalShared>().ok()?;
-        Some(Self { shared })
-    }
-
-    /// Whether both are handles of one scheduler.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
-    }
-
-    /// Whether new tasks are refused.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.shared.registry.is_closed()
-    }
-}
-
 impl Queue {
     fn push(&self, runnable: Runnable) {
         self.ready.borrow_mut().push_back(runnable);
@@ -534,183 +343,9 @@ impl Queue {
     }
 }
 
-impl LocalShared {
-    /// Something changed that the owner must not sleep through.
-    fn unpark(&self) {
-        // ORDERING(local-sleep-dekker): what changed was written before, the flag is read after.
-        full_fence("local-wake-fence");
-        if self.asleep.load(Relaxed) && self.asleep.swap(false, Relaxed) {
-            self.driver.unpark();
-        }
-    }
-
-    fn set_clock(&self, now: Instant) {
-        let ms = now.saturating_duration_since(self.started).as_millis() as u32;
-        self.clock_ms.store(ms, Relaxed);
-    }
-
-    fn metrics(&self) -> Metrics {
-        let (blocking_threads, idle_blocking_threads, queued_blocking) = self.pool.counts();
-        let asleep = self.asleep.load(Relaxed);
-        let worker = WorkerMetrics {
-            polls: self.polls.get(),
-            lifo_polls: self.lifo_polls.get(),
-            parks: self.parks.get(),
-            driver_turns: self.turns.get(),
-            ..WorkerMetrics::default()
-        };
-        Metrics {
-            workers: vec![worker],
-            injector_depth: self.inbox.len(),
-            live_tasks: self.registry.len(),
-            sleeping_workers: usize::from(asleep),
-            searching_workers: 0,
-            blocking_threads,
-            idle_blocking_threads,
-            queued_blocking,
-        }
-    }
-}
-
-impl Schedule for LocalShared {
-    type Local = Queue;
-
-    fn schedule_local(&self, local: &Queue, runnable: Runnable, why: Why) {
-        // New tasks start in the order in which they were spawned.
-        if local.gathering.get() || why == Why::Spawned {
-            local.push(runnable);
-        } else if let Some(displaced) = local.lifo.replace(Some(runnable)) {
-            local.push(displaced);
-        }
-    }
-
-    fn schedule_remote(self: &Arc<Self>, runnable: Runnable, _why: Why) {
-        self.inbox.push(runnable);
-        self.unpark();
-    }
-
-    fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
-    fn local_shard(local: &Queue) -> &LocalShard {
-        &local.shard
-    }
-
-    fn context(self: &Arc<Self>) -> Arc<dyn RuntimeContext> {
-        Arc::clone(self) as Arc<dyn RuntimeContext>
-    }
-
-    fn clock_ms(&self) -> u32 {
-        self.clock_ms.load(Relaxed)
-    }
-}
-
-impl RuntimeContext for LocalShared {
-    fn driver(&self) -> &Arc<dyn Driver> {
-        &self.driver
-    }
-
-    fn platform(&self) -> &Arc<dyn Platform> {
-        &self.platform
-    }
-
-    fn started(&self) -> Instant {
-        self.started
-    }
-
-    fn call(&self, job: Job) -> Result<(), Job> {
-        let Some(shared) = self.me.upgrade() else {
-            return Err(job);
-        };
-        if self.registry.is_closed() {
-            return Err(job);
-        }
-        OnceJob::spawn(&shared, job);
-        Ok(())
-    }
-
-    fn call_blocking(&self, job: Job) -> Result<(), Job> {
-        let Some(shared) = self.me.upgrade() else {
-            return Err(job);
-        };
-        if self.registry.is_closed() {
-            return Err(job);
-        }
-        let handle = LocalHandle { shared };
-        handle.spawn_blocking(job, Meta::caller()).detach();
-        Ok(())
-    }
-
-    fn report(&self, exception: &ExceptionContext<'_>) {
-        threads::report(self.config.exception_handler.as_ref(), exception);
-    }
-
-    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
-}
-
-impl Host for LocalShared {
-    fn pool(&self) -> &Pool {
-        &self.pool
-    }
-
-    fn threads(&self) -> &Arc<Threads> {
-        &self.threads
-    }
-
-    fn config(&self) -> &Config {
-        &self.config
-    }
-
-    fn task_ended(&self) {
-        if self.registry.is_closed() {
-            self.unpark();
-        }
-    }
-}
-
-impl Caller for LocalShared {
-    fn calls(&self) -> &Calls {
-        &self.calls
-    }
-}
-
-impl fmt::Debug for LocalShared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalScheduler")
-            .field("tasks", &self.registry.len())
-            .finish_non_exhaustive()
-    }
-}
-
 impl fmt::Debug for LocalScheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shared.fmt(f)
-    }
-}
-
-impl fmt::Debug for LocalHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.fmt(f)
-    }
-}
-
-/// Wakes the owner out of its driver. It parks there, not here.
-#[derive(Debug)]
-struct OwnerParker(Weak<LocalShared>);
-
-impl Parker for OwnerParker {
-    fn park(&self, _deadline: Option<Instant>) {
-        // Only core's clean-up after a panic comes here, and asks again until its task is over.
-        crate::sync::thread::yield_now();
-    }
-
-    fn unpark(&self) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.unpark();
-        }
     }
 }
 

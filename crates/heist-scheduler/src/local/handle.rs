@@ -1,0 +1,164 @@
+//! What any thread may ask of a scheduler that runs on one thread.
+
+use std::fmt;
+use std::future::Future;
+
+use heist_core::context::RuntimeContext;
+use heist_core::schedule::{Schedule, with_local};
+use heist_core::task::{self, LocalTask, Meta, Task, TaskError, TaskRef};
+
+use super::shared::LocalShared;
+use crate::block_on::Blocked;
+use crate::blocking::Host;
+use crate::call::{Call, CallHandle};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::sync::{Arc, Relaxed};
+
+/// A handle of a [`LocalScheduler`], for any thread. Clones are handles of the same one.
+#[derive(Clone)]
+pub struct LocalHandle {
+    pub(super) shared: Arc<LocalShared>,
+}
+
+impl LocalHandle {
+    /// Spawns a task, from any thread.
+    pub fn spawn<F>(&self, future: F, meta: Meta) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        task::spawn(&self.shared, future, meta)
+    }
+
+    /// Spawns a task whose body may stay on the scheduler's thread.
+    ///
+    /// # Panics
+    ///
+    /// Outside of the scheduler's tasks and of its `block_on`.
+    #[track_caller]
+    pub fn spawn_local<F>(&self, future: F, meta: Meta) -> LocalTask<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        task::spawn_local(&self.shared, future, meta)
+    }
+
+    /// Whether this thread is inside of the scheduler's tasks or of its `block_on`.
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        with_local(&*self.shared, |_| ()).is_some()
+    }
+
+    /// Runs a closure on a thread that may block.
+    pub fn spawn_blocking<F, T>(&self, f: F, meta: Meta) -> Task<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        task::spawn_blocking(&self.shared, f, meta, |runnable| {
+            self.shared.pool.submit(&self.shared, runnable);
+        })
+    }
+
+    /// Runs a future as one of the scheduler's roots on this thread, which is not the scheduler's own. The scheduler
+    /// does not run meanwhile, unless its thread runs it.
+    ///
+    /// # Errors
+    ///
+    /// The future was cancelled or panicked, or the runtime is shut down.
+    ///
+    /// # Panics
+    ///
+    /// On the scheduler's own thread, inside of its tasks.
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F, meta: Meta) -> Result<F::Output, TaskError> {
+        assert!(
+            !self.is_inside(),
+            "block_on of a local runtime inside of one of its own tasks: its only thread would wait for itself; \
+             await instead, or use a multi-threaded runtime"
+        );
+        let blocked = Blocked::announce_current();
+        let parker = self.shared.platform.parker();
+        let run = || {
+            let _entered = heist_core::context::enter(self.shared.context());
+            let own = Arc::clone(&parker);
+            task::block_on(&self.shared, future, meta, own, |_| parker.park(None))
+        };
+        let result = if blocked.is_worker() {
+            heist_core::schedule::leave_frame(run)
+        } else {
+            run()
+        };
+        self.shared.task_ended();
+        result
+    }
+
+    /// Runs a callback soon. See [`Call`].
+    pub fn call_soon(&self, f: impl FnOnce() + Send + 'static) -> CallHandle {
+        let (call, handle) = Call::new(f);
+        self.call(call);
+        handle
+    }
+
+    /// Runs a callback soon that was made before.
+    pub fn call(&self, call: Call) {
+        self.shared.calls.push(&self.shared, call);
+    }
+
+    /// Makes `run_forever` return, now or the next time.
+    pub fn stop(&self) {
+        self.shared.stopped.store(true, Relaxed);
+        self.shared.unpark();
+    }
+
+    /// All tasks that are not over.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<TaskRef> {
+        self.shared.registry.tasks()
+    }
+
+    /// What it has done and what it is doing.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.shared.metrics()
+    }
+
+    /// The settings that it was made with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The same runtime, as leaf futures see it.
+    #[must_use]
+    pub fn context(&self) -> Arc<dyn RuntimeContext> {
+        self.shared.context()
+    }
+
+    /// The scheduler behind a context. `None`: it is of another kind.
+    #[must_use]
+    pub fn from_context(context: Arc<dyn RuntimeContext>) -> Option<Self> {
+        let shared = context.as_any().downcast::<LocalShared>().ok()?;
+        Some(Self { shared })
+    }
+
+    /// Whether both are handles of one scheduler.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Whether new tasks are refused.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.registry.is_closed()
+    }
+}
+
+impl fmt::Debug for LocalHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}

@@ -1,0 +1,253 @@
+//! What the owner of a local scheduler shares with other threads.
+
+use std::any::Any;
+use std::fmt;
+use std::time::Instant;
+
+use heist_core::context::{Job, RuntimeContext};
+use heist_core::driver::Driver;
+use heist_core::error::ExceptionContext;
+use heist_core::platform::{Parker, Platform};
+use heist_core::registry::{LocalShard, Registry};
+use heist_core::schedule::{Schedule, Why};
+use heist_core::task::{Meta, Runnable};
+
+use super::{LocalHandle, Queue};
+use crate::blocking::{Host, Pool};
+use crate::call::{Caller, Calls, OnceJob};
+use crate::config::Config;
+use crate::metrics::{Counter, Metrics, WorkerMetrics};
+use crate::sync::{Arc, AtomicBool, AtomicU32, Injector, Relaxed, Weak, full_fence};
+use crate::threads::{self, Threads};
+
+pub(crate) struct LocalShared {
+    pub(super) config: Config,
+    pub(super) platform: Arc<dyn Platform>,
+    pub(super) driver: Arc<dyn Driver>,
+    pub(super) registry: Registry,
+    pub(super) inbox: Injector<Runnable>,
+    /// The owner sleeps in the driver, or is about to.
+    pub(super) asleep: AtomicBool,
+    /// Somebody asked `run_forever` to return.
+    pub(super) stopped: AtomicBool,
+    pub(super) pool: Pool,
+    pub(super) calls: Calls,
+    pub(super) threads: Arc<Threads>,
+    pub(super) clock_ms: AtomicU32,
+    pub(super) started: Instant,
+    pub(super) polls: Counter,
+    pub(super) lifo_polls: Counter,
+    pub(super) parks: Counter,
+    pub(super) turns: Counter,
+    pub(super) me: Weak<LocalShared>,
+}
+
+impl LocalShared {
+    /// What a new scheduler shares, and the registry's shard of its owner.
+    ///
+    /// # Panics
+    ///
+    /// If 65535 runtimes live at once.
+    pub(super) fn new(
+        config: Config,
+        driver: Arc<dyn Driver>,
+        platform: Arc<dyn Platform>,
+    ) -> (Arc<Self>, LocalShard) {
+        let started = platform.now();
+        let registry = Registry::new(1);
+        let shard = registry
+            .local_shard(0)
+            .expect("nobody has a shard of a new registry");
+        let shared = Arc::new_cyclic(|me| Self {
+            pool: Pool::new(config.max_blocking_threads),
+            config,
+            platform,
+            driver,
+            registry,
+            inbox: Injector::new(),
+            asleep: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            calls: Calls::new(),
+            threads: Arc::new(Threads::new()),
+            clock_ms: AtomicU32::new(0),
+            started,
+            polls: Counter::default(),
+            lifo_polls: Counter::default(),
+            parks: Counter::default(),
+            turns: Counter::default(),
+            me: Weak::clone(me),
+        });
+        shared.registry.anchor(&shared);
+        (shared, shard)
+    }
+
+    pub(super) fn parker(&self) -> Arc<dyn Parker> {
+        Arc::new(OwnerParker(Weak::clone(&self.me)))
+    }
+
+    /// Something changed that the owner must not sleep through.
+    pub(super) fn unpark(&self) {
+        // ORDERING(local-sleep-dekker): what changed was written before, the flag is read after.
+        full_fence("local-wake-fence");
+        if self.asleep.load(Relaxed) && self.asleep.swap(false, Relaxed) {
+            self.driver.unpark();
+        }
+    }
+
+    pub(super) fn set_clock(&self, now: Instant) {
+        let ms = now.saturating_duration_since(self.started).as_millis() as u32;
+        self.clock_ms.store(ms, Relaxed);
+    }
+
+    pub(super) fn metrics(&self) -> Metrics {
+        let (blocking_threads, idle_blocking_threads, queued_blocking) = self.pool.counts();
+        let asleep = self.asleep.load(Relaxed);
+        let worker = WorkerMetrics {
+            polls: self.polls.get(),
+            lifo_polls: self.lifo_polls.get(),
+            parks: self.parks.get(),
+            driver_turns: self.turns.get(),
+            ..WorkerMetrics::default()
+        };
+        Metrics {
+            workers: vec![worker],
+            injector_depth: self.inbox.len(),
+            live_tasks: self.registry.len(),
+            sleeping_workers: usize::from(asleep),
+            searching_workers: 0,
+            blocking_threads,
+            idle_blocking_threads,
+            queued_blocking,
+        }
+    }
+}
+
+impl Schedule for LocalShared {
+    type Local = Queue;
+
+    fn schedule_local(&self, local: &Queue, runnable: Runnable, why: Why) {
+        // New tasks start in the order in which they were spawned.
+        if local.gathering.get() || why == Why::Spawned {
+            local.push(runnable);
+        } else if let Some(displaced) = local.lifo.replace(Some(runnable)) {
+            local.push(displaced);
+        }
+    }
+
+    fn schedule_remote(self: &Arc<Self>, runnable: Runnable, _why: Why) {
+        self.inbox.push(runnable);
+        self.unpark();
+    }
+
+    fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    fn local_shard(local: &Queue) -> &LocalShard {
+        &local.shard
+    }
+
+    fn context(self: &Arc<Self>) -> Arc<dyn RuntimeContext> {
+        Arc::clone(self) as Arc<dyn RuntimeContext>
+    }
+
+    fn clock_ms(&self) -> u32 {
+        self.clock_ms.load(Relaxed)
+    }
+}
+
+impl RuntimeContext for LocalShared {
+    fn driver(&self) -> &Arc<dyn Driver> {
+        &self.driver
+    }
+
+    fn platform(&self) -> &Arc<dyn Platform> {
+        &self.platform
+    }
+
+    fn started(&self) -> Instant {
+        self.started
+    }
+
+    fn call(&self, job: Job) -> Result<(), Job> {
+        let Some(shared) = self.me.upgrade() else {
+            return Err(job);
+        };
+        if self.registry.is_closed() {
+            return Err(job);
+        }
+        OnceJob::spawn(&shared, job);
+        Ok(())
+    }
+
+    fn call_blocking(&self, job: Job) -> Result<(), Job> {
+        let Some(shared) = self.me.upgrade() else {
+            return Err(job);
+        };
+        if self.registry.is_closed() {
+            return Err(job);
+        }
+        let handle = LocalHandle { shared };
+        handle.spawn_blocking(job, Meta::caller()).detach();
+        Ok(())
+    }
+
+    fn report(&self, exception: &ExceptionContext<'_>) {
+        threads::report(self.config.exception_handler.as_ref(), exception);
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+impl Host for LocalShared {
+    fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    fn threads(&self) -> &Arc<Threads> {
+        &self.threads
+    }
+
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn task_ended(&self) {
+        if self.registry.is_closed() {
+            self.unpark();
+        }
+    }
+}
+
+impl Caller for LocalShared {
+    fn calls(&self) -> &Calls {
+        &self.calls
+    }
+}
+
+impl fmt::Debug for LocalShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalScheduler")
+            .field("tasks", &self.registry.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Wakes the owner out of its driver. It parks there, not here.
+#[derive(Debug)]
+struct OwnerParker(Weak<LocalShared>);
+
+impl Parker for OwnerParker {
+    fn park(&self, _deadline: Option<Instant>) {
+        // Only core's clean-up after a panic comes here, and asks again until its task is over.
+        crate::sync::thread::yield_now();
+    }
+
+    fn unpark(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.unpark();
+        }
+    }
+}
