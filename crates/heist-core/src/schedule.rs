@@ -139,17 +139,32 @@ pub fn leave_frame<R>(f: impl FnOnce() -> R) -> R {
 /// Costs no count, unlike [`context::try_current`].
 #[inline]
 pub fn with_scheduler<S: Schedule, R>(f: impl FnOnce(Option<&Arc<S>>) -> R) -> R {
+    let innermost = FRAME.with(|frame| frame.entered.get() == frame.height.get());
+    // SAFETY: the closure, whose parameter may have any lifetime, ends before the frame that this runs in.
+    f(innermost.then(|| unsafe { framed::<S>() }).flatten())
+}
+
+/// Calls `f` with the scheduler for which this thread works, and with what the frame offers, whatever runtime is entered.
+pub fn with_frame<S: Schedule, R>(f: impl FnOnce(&Arc<S>, &S::Local) -> R) -> Option<R> {
+    // SAFETY: as in `with_scheduler`.
+    let scheduler = unsafe { framed::<S>() }?;
+    with_local(&**scheduler, |local| f(scheduler, local))
+}
+
+/// The frame's own reference.
+///
+/// # Safety
+///
+/// It is not used after the end of the innermost frame.
+#[inline]
+unsafe fn framed<'a, S: Schedule>() -> Option<&'a Arc<S>> {
     let counted = FRAME.with(|frame| {
-        let innermost = frame.entered.get() == frame.height.get();
-        let found = innermost && frame.kind.get() == Some(TypeId::of::<S>());
+        let found = frame.kind.get() == Some(TypeId::of::<S>());
         found.then(|| frame.counted.get().cast::<Arc<S>>())
-    });
-    match counted {
-        // SAFETY: SCHED-2: the frame that set the pointer is still on this thread's stack, with its reference; the type is
-        // the one that was set along with it.
-        Some(counted) => f(Some(unsafe { &*counted })),
-        None => f(None),
-    }
+    })?;
+    // SAFETY: SCHED-2: the frame that set the pointer is still on this thread's stack, with its reference; the type is
+    // the one that was set along with it.
+    Some(unsafe { &*counted })
 }
 
 /// Calls `f` with what the frame of this thread offers, if it is one of `scheduler`.

@@ -12,12 +12,11 @@
 //!                                                                                         park retires
 //! ```
 
-use std::any::Any;
 use std::future::Future;
 use std::time::Duration;
 
-use heist_core::context::{self, RuntimeContext};
-use heist_core::schedule::{Schedule, leave_frame, with_local};
+use heist_core::context;
+use heist_core::schedule::{Schedule, leave_frame, with_frame};
 use heist_core::task::{self, Meta, Root, TaskError};
 
 use crate::queue::Local;
@@ -30,7 +29,7 @@ pub(crate) fn block_on<F: Future>(
     future: F,
     meta: Meta,
 ) -> Result<F::Output, TaskError> {
-    let blocked = Blocked::announce(shared);
+    let blocked = Blocked::announce();
     let parker = shared.platform.parker();
     let run = || {
         let _entered = context::enter(shared.context());
@@ -52,23 +51,12 @@ pub(crate) fn block_on<F: Future>(
 pub(crate) struct Blocked(Option<Arc<Shared>>);
 
 impl Blocked {
-    /// If this thread is a worker, of `shared` or of the runtime that is current, somebody shall serve in its place.
-    fn announce(shared: &Arc<Shared>) -> Self {
-        if with_local(&**shared, |local| announce(shared, local)).is_some() {
-            return Self(Some(Arc::clone(shared)));
-        }
-        Self::announce_current()
-    }
-
-    /// The same for a thread that blocks for another reason.
-    pub(crate) fn announce_current() -> Self {
-        let current = context::try_current().map(RuntimeContext::as_any);
-        let current = current
-            .and_then(|current: Arc<dyn Any + Send + Sync>| current.downcast::<Shared>().ok());
-        Self(
-            current
-                .filter(|shared| with_local(&**shared, |local| announce(shared, local)).is_some()),
-        )
+    /// If this thread is a worker, of whatever runtime, somebody shall serve in its place.
+    pub(crate) fn announce() -> Self {
+        Self(with_frame(|own: &Arc<Shared>, local| {
+            announce(own, local);
+            Arc::clone(own)
+        }))
     }
 
     pub(crate) fn is_worker(&self) -> bool {

@@ -166,7 +166,7 @@ impl LocalScheduler {
             "{what} of a local runtime inside of one of its own tasks: its only thread would wait for itself; \
              await instead, or use a multi-threaded runtime"
         );
-        let _blocked = Blocked::announce_current();
+        let _blocked = Blocked::announce();
         worker_frame(&self.shared, &self.queue, 0, f)
     }
 

@@ -280,6 +280,26 @@ fn block_on_inside_of_a_blocking_closure_and_of_another_runtime_completes() {
 }
 
 #[test]
+fn a_worker_that_blocks_with_another_runtime_entered_is_missed_by_its_own() {
+    bounded("a blocked worker inside of another runtime", || {
+        let (a, _) = start(1);
+        let (b, _) = start(1);
+        let (own, other) = (a.clone(), b.clone());
+        let task = a.spawn(
+            async move {
+                let value = own.spawn(async { 5 }, meta());
+                let _entered = heist_core::context::enter(other.context());
+                other.block_on(value, meta()).unwrap().unwrap()
+            },
+            meta(),
+        );
+        assert_eq!(a.block_on(task, meta()).unwrap().unwrap(), 5);
+        stop(&a);
+        stop(&b);
+    });
+}
+
+#[test]
 fn a_hundred_workers_block_at_once_and_the_rest_goes_on() {
     bounded("many announced blockers", || {
         let (scheduler, _) = start_with(2, |config| config.max_spare_workers = 128);

@@ -79,7 +79,7 @@ impl LocalHandle {
             "block_on of a local runtime inside of one of its own tasks: its only thread would wait for itself; \
              await instead, or use a multi-threaded runtime"
         );
-        let blocked = Blocked::announce_current();
+        let blocked = Blocked::announce();
         let parker = self.shared.platform.parker();
         let run = || {
             let _entered = heist_core::context::enter(self.shared.context());
