@@ -12,10 +12,8 @@
 //!                                      sleep in the driver, or on the parker
 //! ```
 //!
-//! *Maintenance* reads the clock, and turns the driver without waiting if nobody is inside it and nobody was for
-//! [`DRIVER_INTERVAL`]. It is due after a number of polls that is chosen so that about [`MAINTENANCE_INTERVAL`] goes by:
-//! each one measures the polls since the last, and the number at most doubles from one to the next, so that polls that
-//! become slow are noticed. It is due at once when another thread has moved the coarse clock on.
+//! *Maintenance* goes by the clock (`maintenance.rs`): it turns the driver without waiting if nobody is inside it and nobody was
+//! for some time.
 //!
 //! # Invariants
 //! * INV-1: only the thread that runs this loop polls tasks of this slot, and it polls nothing while it is inside of a
@@ -24,89 +22,23 @@
 //!   does.
 
 use std::convert::Infallible;
-use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use heist_core::driver::Wait;
 use heist_core::error::{ExceptionContext, ExceptionKind};
 use heist_core::platform::Parker;
-use heist_core::schedule::worker_frame;
-use heist_core::task::{Ran, Runnable, TaskRef};
+use heist_core::task::{Ran, Runnable};
 
 use crate::queue::{INJECTOR_REST, Local, Slot};
 use crate::rng::Rng;
-use crate::shared::{CLOSING, OPEN, STOPPING, Shared, guarded};
-use crate::sleep::{Bed, Rest, Waiting};
-use crate::sync::{Arc, LIFO_STREAK, LONGEST_INTERVAL, Relaxed};
-use crate::threads::drop_quietly;
+use crate::shared::{OPEN, Shared};
+use crate::sync::{Arc, LIFO_STREAK, Relaxed};
 use heist_core::context::RuntimeContext;
 
-/// Starts a worker thread on a free slot. `called`: in the place of a blocked worker, by somebody who has counted it as
-/// searching.
-pub(crate) fn start(shared: &Arc<Shared>, slot: usize, called: bool) -> io::Result<()> {
-    let number = shared.workers_started.fetch_add(1, Relaxed);
-    let name = format!("{}-{number}", shared.config.thread_name);
-    let body = {
-        let shared = Arc::clone(shared);
-        move || serve(&shared, slot, called)
-    };
-    shared.threads.start(&shared.config, name, body)
-}
+mod maintenance;
+mod rest;
+mod thread;
 
-/// What a worker thread does: serve on a slot, wait for another one as a spare, and so on.
-fn serve(shared: &Arc<Shared>, first: usize, mut called: bool) {
-    let parker = shared.platform.parker();
-    let mut next = Some(first);
-    while let Some(slot) = next {
-        next = match serve_on(shared, slot, &parker, called) {
-            Leave::Stop => None,
-            Leave::Retire => spare(shared, slot, &parker),
-        };
-        called = true;
-    }
-    finish(shared);
-}
-
-fn serve_on(shared: &Arc<Shared>, index: usize, parker: &Arc<dyn Parker>, called: bool) -> Leave {
-    let slot = &shared.slots[index];
-    let Some(seat) = slot.take_seat() else {
-        // Shutdown takes the seats of free slots away.
-        return Leave::Stop;
-    };
-    shared.slots_used.fetch_max(index + 1, Relaxed);
-    shared.sleep.move_in(index, Arc::clone(parker));
-    let local = Local::new(index, Arc::clone(slot), seat);
-    let leave = worker_frame(shared, &local, index, || {
-        Worker::new(shared, &local, &**parker, called).work()
-    });
-    let seat = local.into_seat();
-    slot.give_seat((leave == Leave::Retire).then_some(seat));
-    leave
-}
-
-/// Waits for a slot, for a bounded time.
-fn spare(shared: &Shared, old: usize, parker: &Arc<dyn Parker>) -> Option<usize> {
-    let waiting: Arc<Waiting> = shared.sleep.retire(old, Arc::clone(parker));
-    let deadline = shared.platform.now() + SPARE_KEEP_ALIVE;
-    loop {
-        let give_up = shared.phase() == STOPPING || shared.platform.now() >= deadline;
-        if let Some(slot) = shared.sleep.assigned(&waiting, give_up) {
-            return Some(slot);
-        }
-        if give_up {
-            return None;
-        }
-        parker.park(Some(deadline));
-    }
-}
-
-/// The thread ends. The last one leaves nothing in the queues.
-fn finish(shared: &Shared) {
-    if shared.phase() == STOPPING {
-        shared.drop_queued();
-        shared.registry.release();
-    }
-}
+pub(crate) use thread::start;
 
 /// Why a worker leaves its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -348,185 +280,6 @@ impl<'a> Worker<'a> {
         !self.local.is_bare() || self.shared.has_work()
     }
 
-    #[cold]
-    fn maintain(&mut self) {
-        let now = self.shared.platform.now();
-        self.adapt(now);
-        self.looked = now;
-        self.clock = self.shared.set_clock(now);
-        self.look_at_phase();
-        if now.saturating_duration_since(self.settled) >= SETTLE_INTERVAL {
-            self.settled = now;
-            self.local.settle();
-        }
-        if !self.local.is_bare() {
-            // Nothing relies on it; it bounds the time for which a wrong guess about wake-ups holds.
-            self.shared.notify();
-        }
-        let turns = self.shared.role.turns();
-        if turns != self.turns {
-            self.turns = turns;
-            self.driven = now;
-        } else if now.saturating_duration_since(self.driven) >= DRIVER_INTERVAL {
-            self.driven = now;
-            self.glance_at_driver();
-        }
-        if self.shared.pool.is_starved() {
-            self.shared.pool.retry(self.counted);
-        }
-    }
-
-    /// Chooses how many polls make up the next interval.
-    fn adapt(&mut self, now: Instant) {
-        let polls = self.interval - self.left.min(self.interval);
-        let took = now.saturating_duration_since(self.looked);
-        let each = took.as_nanos() as u64 / u64::from(polls.max(1));
-        let wanted = MAINTENANCE_INTERVAL.as_nanos() as u64 / each.max(1);
-        let most = LONGEST_INTERVAL.min(self.interval.saturating_mul(2));
-        self.interval = u32::try_from(wanted).unwrap_or(u32::MAX).clamp(1, most);
-        self.left = self.interval;
-        self.injector_from = u32::MAX;
-        self.slot.own.counters.busy_ns.add(took.as_nanos() as u64);
-    }
-
-    /// One turn of the driver that does not wait, unless somebody is inside.
-    fn glance_at_driver(&mut self) {
-        if !self.shared.role.try_acquire(self.local.index) {
-            return;
-        }
-        let before = self.local.queue.len();
-        self.turn(Wait::Never);
-        self.turns = self.shared.role.turns();
-        if self.local.queue.len() > before {
-            self.shared.notify();
-        }
-    }
-
-    /// Makes a turn and gives the role back. What it wakes is in the deque afterwards, and nobody was told.
-    fn turn(&self, wait: Wait) {
-        self.local.gathering.set(true);
-        guarded(self.shared, || {
-            self.shared.driver.turn(self.local.index, wait)
-        });
-        self.local.gathering.set(false);
-        self.slot.own.counters.driver_turns.add(1);
-        self.shared.role.release();
-    }
-
-    /// Sees to a phase that the runtime has entered since the last look.
-    fn look_at_phase(&mut self) {
-        let phase = self.shared.phase();
-        if phase == self.phase {
-            return;
-        }
-        self.phase = phase;
-        // A spawn of this worker that raced with the close was not in the list that shutdown went through.
-        self.local.shard.for_each(|task: TaskRef| {
-            if phase == CLOSING {
-                task.cancel_with(crate::shutdown::REASON);
-            } else {
-                task.abort();
-            }
-        });
-    }
-
-    /// Sleeps once, or finds that it should not. Afterwards `searching` says what this worker is counted as.
-    fn sleep(&mut self) -> Result<(), Leave> {
-        let shared = self.shared;
-        self.look_at_phase();
-        if self.phase == STOPPING {
-            self.end_search();
-            self.drop_own();
-            return Err(Leave::Stop);
-        }
-        shared.check_empty();
-        let index = self.local.index;
-        let bed = if !std::mem::take(&mut self.yields_role) && shared.role.try_acquire(index) {
-            Bed::Driver
-        } else {
-            Bed::Parker
-        };
-        let quiet = std::mem::take(&mut self.quiet);
-        let rest = shared.sleep.fall_asleep(index, bed, self.searching, quiet);
-        self.searching = false;
-        let Rest::Asleep { watch } = rest else {
-            self.leave_bed(bed);
-            // Somebody may have relied on this worker's search.
-            if shared.has_work() {
-                shared.notify();
-            }
-            return Err(Leave::Retire);
-        };
-        if shared.has_work() || shared.phase() != self.phase {
-            self.leave_bed(bed);
-            shared.sleep.leave_searching(index);
-            self.searching = true;
-            return Ok(());
-        }
-        self.lie(bed, watch);
-        Ok(())
-    }
-
-    fn leave_bed(&self, bed: Bed) {
-        if bed == Bed::Driver {
-            self.shared.role.release();
-        }
-    }
-
-    fn lie(&mut self, bed: Bed, watch: bool) {
-        let shared = self.shared;
-        let now = shared.platform.now();
-        self.slot.own.counters.parks.add(1);
-        self.slot.own.counters.busy_ns.add(since(self.looked, now));
-        let bounded = watch || shared.pool.is_starved();
-        let deadline = bounded.then(|| now + WATCH_PERIOD);
-        match bed {
-            Bed::Driver => self.turn(deadline.map_or(Wait::Forever, Wait::Until)),
-            Bed::Parker => self.parker.park(deadline),
-        }
-        let now = shared.platform.now();
-        self.looked = now;
-        self.driven = now;
-        self.turns = shared.role.turns();
-        self.clock = shared.set_clock(now);
-        self.interval = INTERVAL_AFTER_SLEEP;
-        self.left = INTERVAL_AFTER_SLEEP;
-        self.injector_from = u32::MAX;
-        let by_itself = shared.sleep.leave(self.local.index);
-        self.searching = !by_itself;
-        if bed == Bed::Driver {
-            self.after_turn();
-        } else if by_itself && watch {
-            self.watch();
-        }
-    }
-
-    /// The worker comes out of the driver, perhaps with work.
-    fn after_turn(&self) {
-        let woken = self.local.queue.len();
-        if woken > 1 {
-            self.shared.notify();
-        }
-        if woken > 0 {
-            // Nobody is in the driver until the first of these has been polled, however long that takes.
-            self.shared.wake(self.shared.sleep.ensure_watch());
-        }
-    }
-
-    /// One round of the watcher: how shall it sleep next?
-    fn watch(&mut self) {
-        let turns = self.shared.role.turns();
-        let moved = turns != self.watched_turns;
-        self.watched_turns = turns;
-        let attended = self.shared.role.is_held();
-        // Somebody goes in and out of the driver all the time: it would only change places with this worker.
-        self.yields_role = moved && !attended;
-        self.quiet = attended && !moved && !self.shared.pool.is_starved();
-        if self.shared.pool.is_starved() {
-            self.shared.pool.retry(self.counted);
-        }
-    }
-
     /// Times the poll, in debug mode.
     #[cold]
     fn run_timed(&self, runnable: Runnable) -> Ran {
@@ -543,56 +296,4 @@ impl<'a> Worker<'a> {
         }
         ran
     }
-
-    /// Ends what this worker has left, without polling it. Dropping may wake more.
-    fn drop_own(&self) {
-        while let Some(runnable) = self
-            .slot
-            .own
-            .lifo
-            .take()
-            .or_else(|| self.local.stack.pop().or_else(|| self.local.queue.pop()))
-        {
-            drop_quietly(runnable);
-        }
-    }
 }
-
-impl Shared {
-    /// Ends what is in the queues, without polling it.
-    pub(crate) fn drop_queued(&self) {
-        while let Some(runnable) = self.take_any() {
-            drop_quietly(runnable);
-        }
-    }
-
-    fn take_any(&self) -> Option<Runnable> {
-        crate::steal::take_one(&self.injector).or_else(|| {
-            self.used_slots()
-                .iter()
-                .find_map(|slot| crate::steal::rob(slot))
-        })
-    }
-}
-
-fn since(before: Instant, now: Instant) -> u64 {
-    now.saturating_duration_since(before).as_nanos() as u64
-}
-
-/// Between two looks at the clock, about.
-const MAINTENANCE_INTERVAL: Duration = Duration::from_micros(60);
-
-/// Between two turns of the driver that do not wait, at least.
-const DRIVER_INTERVAL: Duration = Duration::from_micros(250);
-
-/// Between two times that the oldest of the stack are moved to the queue, at least.
-const SETTLE_INTERVAL: Duration = Duration::from_millis(1);
-
-/// Polls until the first look at the clock after a sleep.
-const INTERVAL_AFTER_SLEEP: u32 = 8;
-
-/// How long the watcher sleeps.
-const WATCH_PERIOD: Duration = Duration::from_millis(10);
-
-/// How long a spare thread waits for a slot.
-const SPARE_KEEP_ALIVE: Duration = Duration::from_secs(10);

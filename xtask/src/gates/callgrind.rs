@@ -46,7 +46,7 @@ const SHARED: &[(&str, &str, &str)] = &[
 const OWN: &[(&str, &str)] = &[
     ("heist-core/src/task/runnable.rs", "swap"),
     ("heist-scheduler/src/queue.rs", "settle"),
-    ("heist-scheduler/src/worker.rs", "maintain"),
+    ("heist-scheduler/src/worker/maintenance.rs", "maintain"),
 ];
 
 /// What one operation executes.
@@ -213,7 +213,7 @@ fn profile(subject: &Subject, workload: &str, operations: u32) -> Outcome<Profil
         "--fair-sched=yes",
         // What a worker does by the clock is not the operation's: under callgrind the program is fifty times slower, the
         // clock is not.
-        "--toggle-collect=*worker::Worker::maintain*",
+        "--toggle-collect=*worker::maintenance::*maintain*",
         "--collect-atstart=yes",
     ]);
     command

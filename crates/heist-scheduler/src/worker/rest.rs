@@ -1,0 +1,132 @@
+//! How a worker falls asleep, and what it does first when it wakes up. The protocol is that of `sleep`.
+
+use std::time::{Duration, Instant};
+
+use heist_core::driver::Wait;
+
+use super::{Leave, Worker};
+use crate::shared::STOPPING;
+use crate::sleep::{Bed, Rest};
+use crate::threads::drop_quietly;
+
+impl Worker<'_> {
+    /// Sleeps once, or finds that it should not. Afterwards `searching` says what this worker is counted as.
+    pub(super) fn sleep(&mut self) -> Result<(), Leave> {
+        let shared = self.shared;
+        self.look_at_phase();
+        if self.phase == STOPPING {
+            self.end_search();
+            self.drop_own();
+            return Err(Leave::Stop);
+        }
+        shared.check_empty();
+        let index = self.local.index;
+        let bed = if !std::mem::take(&mut self.yields_role) && shared.role.try_acquire(index) {
+            Bed::Driver
+        } else {
+            Bed::Parker
+        };
+        let quiet = std::mem::take(&mut self.quiet);
+        let rest = shared.sleep.fall_asleep(index, bed, self.searching, quiet);
+        self.searching = false;
+        let Rest::Asleep { watch } = rest else {
+            self.leave_bed(bed);
+            // Somebody may have relied on this worker's search.
+            if shared.has_work() {
+                shared.notify();
+            }
+            return Err(Leave::Retire);
+        };
+        if shared.has_work() || shared.phase() != self.phase {
+            self.leave_bed(bed);
+            shared.sleep.leave_searching(index);
+            self.searching = true;
+            return Ok(());
+        }
+        self.lie(bed, watch);
+        Ok(())
+    }
+
+    fn leave_bed(&self, bed: Bed) {
+        if bed == Bed::Driver {
+            self.shared.role.release();
+        }
+    }
+
+    fn lie(&mut self, bed: Bed, watch: bool) {
+        let shared = self.shared;
+        let now = shared.platform.now();
+        self.slot.own.counters.parks.add(1);
+        self.slot.own.counters.busy_ns.add(since(self.looked, now));
+        let bounded = watch || shared.pool.is_starved();
+        let deadline = bounded.then(|| now + WATCH_PERIOD);
+        match bed {
+            Bed::Driver => self.turn(deadline.map_or(Wait::Forever, Wait::Until)),
+            Bed::Parker => self.parker.park(deadline),
+        }
+        let now = shared.platform.now();
+        self.looked = now;
+        self.driven = now;
+        self.turns = shared.role.turns();
+        self.clock = shared.set_clock(now);
+        self.interval = INTERVAL_AFTER_SLEEP;
+        self.left = INTERVAL_AFTER_SLEEP;
+        self.injector_from = u32::MAX;
+        let by_itself = shared.sleep.leave(self.local.index);
+        self.searching = !by_itself;
+        if bed == Bed::Driver {
+            self.after_turn();
+        } else if by_itself && watch {
+            self.watch();
+        }
+    }
+
+    /// The worker comes out of the driver, perhaps with work.
+    fn after_turn(&self) {
+        let woken = self.local.queue.len();
+        if woken > 1 {
+            self.shared.notify();
+        }
+        if woken > 0 {
+            // Nobody is in the driver until the first of these has been polled, however long that takes.
+            self.shared.wake(self.shared.sleep.ensure_watch());
+        }
+    }
+
+    /// One round of the watcher: how shall it sleep next?
+    fn watch(&mut self) {
+        let turns = self.shared.role.turns();
+        let moved = turns != self.watched_turns;
+        self.watched_turns = turns;
+        let attended = self.shared.role.is_held();
+        // Somebody goes in and out of the driver all the time: it would only change places with this worker.
+        self.yields_role = moved && !attended;
+        self.quiet = attended && !moved && !self.shared.pool.is_starved();
+        if self.shared.pool.is_starved() {
+            self.shared.pool.retry(self.counted);
+        }
+    }
+
+    /// Ends what this worker has left, without polling it. Dropping may wake more.
+    fn drop_own(&self) {
+        while let Some(runnable) = self
+            .slot
+            .own
+            .lifo
+            .take()
+            .or_else(|| self.local.stack.pop().or_else(|| self.local.queue.pop()))
+        {
+            drop_quietly(runnable);
+        }
+    }
+}
+
+fn since(before: Instant, now: Instant) -> u64 {
+    now.saturating_duration_since(before).as_nanos() as u64
+}
+
+/// Polls until the first look at the clock after a sleep.
+const INTERVAL_AFTER_SLEEP: u32 = 8;
+
+/// How long the watcher sleeps.
+const WATCH_PERIOD: Duration = Duration::from_millis(10);
