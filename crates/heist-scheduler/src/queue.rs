@@ -22,7 +22,8 @@
 //!   nothing waits for ever.
 //! * Past [`LOCAL_CAPACITY`] in the queue more of them go to the injector.
 //! * The injector is looked at before each poll, which costs two loads, and has its turn at most every
-//!   [`INJECTOR_REST`] polls, so that neither a flood from outside starves the rest nor the other way round.
+//!   [`INJECTOR_REST`] polls and between two turns, so that neither a flood from outside starves the rest nor the other way
+//!   round, and who yields alone lets go ahead what waits outside.
 //!
 //! # Invariants
 //! * INV-1: a slot's queue and stack are pushed to by the thread that holds its seat, and only inside of the worker

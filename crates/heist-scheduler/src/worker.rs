@@ -187,7 +187,8 @@ impl<'a> Worker<'a> {
             self.maintain();
         }
         self.left -= 1;
-        if self.left < self.injector_from && !self.shared.injector.is_empty() {
+        let injector_due = self.left < self.injector_from || self.turn_left == 0;
+        if injector_due && !self.shared.injector.is_empty() {
             if let Some(runnable) = self.next_injected() {
                 return Some(runnable);
             }
@@ -240,6 +241,10 @@ impl<'a> Worker<'a> {
     #[cold]
     fn next_injected(&mut self) -> Option<Runnable> {
         self.injector_from = self.left.saturating_sub(INJECTOR_REST);
+        if self.turn_left == 0 {
+            // The round that comes next is not put off by another batch.
+            self.change_turn();
+        }
         let workers = self.shared.config.worker_threads;
         let runnable = self.local.take_injected(&self.shared.injector, workers)?;
         // A task that yielded alone relied on being next; and the rest of the batch is for all.

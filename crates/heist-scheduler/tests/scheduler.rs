@@ -413,6 +413,44 @@ fn a_flood_from_outside_starves_nobody() {
 }
 
 #[test]
+fn a_task_that_yields_lets_a_spawn_from_outside_go_first() {
+    bounded("two tasks that yield in turn", || {
+        let (scheduler, _) = start(1);
+        let order = Arc::new(Mutex::new(String::new()));
+        let both_spawned = Arc::new(Barrier::new(2));
+        let step = |name| {
+            let order = order.clone();
+            move || order.lock().unwrap().push(name)
+        };
+        let (a, b, other_spawned) = (step('a'), step('b'), both_spawned.clone());
+        let first = scheduler.spawn(
+            async move {
+                other_spawned.wait();
+                a();
+                yield_now().await;
+                a();
+                yield_now().await;
+                a();
+            },
+            meta(),
+        );
+        let second = scheduler.spawn(
+            async move {
+                b();
+                yield_now().await;
+                b();
+            },
+            meta(),
+        );
+        both_spawned.wait();
+        scheduler.block_on(first, meta()).unwrap().unwrap();
+        scheduler.block_on(second, meta()).unwrap().unwrap();
+        assert_eq!(*order.lock().unwrap(), "ababa");
+        stop(&scheduler);
+    });
+}
+
+#[test]
 fn timers_fire_beside_tasks_that_yield_for_ever() {
     bounded("timers beside busy tasks", || {
         let (scheduler, driver) = start(2);
