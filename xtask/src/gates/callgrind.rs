@@ -211,10 +211,6 @@ fn profile(subject: &Subject, workload: &str, operations: u32) -> Outcome<Profil
         "--compress-strings=no",
         "--compress-pos=no",
         "--fair-sched=yes",
-        // What a worker does by the clock is not the operation's: under callgrind the program is fifty times slower, the
-        // clock is not.
-        "--toggle-collect=*worker::maintenance::*maintain*",
-        "--collect-atstart=yes",
     ]);
     command
         .arg(format!("--callgrind-out-file={}", file.display()))

@@ -311,7 +311,8 @@ fn wrong_thread() -> ! {
 /// A poll that begins inside of no other one finds everything but `task` and `budget` at rest, and leaves it so.
 struct Frame {
     entered: usize,
-    outer: Option<Outer>,
+    /// Boxed, since it is rare, and one pointer is all that the common case has to keep.
+    outer: Option<Box<Outer>>,
 }
 
 /// What belongs to the poll that this one is nested in.
@@ -362,7 +363,7 @@ impl Drop for Frame {
         if entered != self.entered {
             context::truncate(self.entered);
         }
-        if let Some(outer) = &self.outer {
+        if let Some(outer) = self.outer.take() {
             outer.restore();
         }
     }
@@ -370,17 +371,21 @@ impl Drop for Frame {
 
 impl Outer {
     #[cold]
-    fn put_aside(task: *const ()) -> Self {
-        FRAME.with(|frame| Self {
-            task,
-            catcher: frame.catcher.replace(0),
-            resumed: frame.resumed.take(),
-            budget: frame.budget.get(),
+    #[inline(never)]
+    fn put_aside(task: *const ()) -> Box<Self> {
+        FRAME.with(|frame| {
+            Box::new(Self {
+                task,
+                catcher: frame.catcher.replace(0),
+                resumed: frame.resumed.take(),
+                budget: frame.budget.get(),
+            })
         })
     }
 
     #[cold]
-    fn restore(&self) {
+    #[inline(never)]
+    fn restore(self: Box<Self>) {
         FRAME.with(|frame| {
             frame.task.set(self.task);
             frame.catcher.set(self.catcher);

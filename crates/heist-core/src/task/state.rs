@@ -122,9 +122,24 @@ impl Snapshot {
     #[inline]
     const fn on_pending(self) -> (Self, Action) {
         debug_assert!(self.has(Self::RUN) && !self.is_over());
-        if self.has(Self::CANCEL) && self.is_deliverable() {
-            return (self, Action::DropBody);
+        if self.has(Self::CANCEL) {
+            return self.on_pending_cancelled();
         }
+        self.parked()
+    }
+
+    #[cold]
+    #[inline(never)]
+    const fn on_pending_cancelled(self) -> (Self, Action) {
+        if self.is_deliverable() {
+            (self, Action::DropBody)
+        } else {
+            self.parked()
+        }
+    }
+
+    #[inline]
+    const fn parked(self) -> (Self, Action) {
         let action = if self.has(Self::SCHED) {
             Action::Requeue
         } else {
