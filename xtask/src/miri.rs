@@ -10,7 +10,7 @@ const FLAGS: &str = "-Zmiri-strict-provenance -Zmiri-symbolic-alignment-check";
 /// The other model of what a pointer may be used for.
 const TREE_BORROWS: &str = "-Zmiri-tree-borrows";
 
-/// `--quick` leaves out the second aliasing model and most seeds, `--full` adds seeds and the scheduler.
+/// `--quick` leaves out the second aliasing model, most seeds and the slower tests, `--full` adds the scheduler.
 pub(crate) fn run(words: &[&str]) -> Outcome {
     let mut words = words.to_vec();
     let (quick, full) = (
@@ -21,22 +21,23 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         return Err("usage: cargo xtask miri [--quick | --full]".to_owned());
     }
     let seeds = if quick { 4 } else { 64 };
-    miri("-p heist-core --lib", "")?;
-    miri(
-        "-p heist-core --lib race",
-        &format!("-Zmiri-many-seeds=0..{seeds}"),
-    )?;
-    if !quick {
-        miri("-p heist-core --lib", TREE_BORROWS)?;
+    for aliasing in if quick {
+        &[""][..]
+    } else {
+        &["", TREE_BORROWS]
+    } {
+        if quick {
+            miri("-p heist-core --lib", aliasing)?;
+        } else {
+            miri("-p heist-core --lib --tests", aliasing)?;
+        }
         miri(
-            "-p heist-core --lib race",
-            &format!("{TREE_BORROWS} -Zmiri-many-seeds=0..{seeds}"),
+            "-p heist-core --tests race",
+            &format!("{aliasing} -Zmiri-many-seeds=0..{seeds}"),
         )?;
-    }
-    if full {
-        miri("-p heist-core --tests", "")?;
-        miri("-p heist-scheduler --lib", "")?;
-        miri("-p heist-scheduler --lib", TREE_BORROWS)?;
+        if full {
+            miri("-p heist-scheduler --lib", aliasing)?;
+        }
     }
     Ok(())
 }

@@ -367,7 +367,7 @@ fn a_local_task_stays_on_its_thread() {
 }
 
 #[test]
-fn wakes_from_many_threads_lose_no_poll() {
+fn wakes_of_many_threads_race_and_lose_no_poll() {
     let rounds = if cfg!(miri) { 5 } else { 300 };
     for _ in 0..rounds {
         let runtime = Runtime::new();

@@ -29,6 +29,7 @@ mod shared;
 mod shutdown;
 mod sleep;
 mod steal;
+mod stop;
 #[doc(hidden)]
 pub mod sync;
 mod threads;

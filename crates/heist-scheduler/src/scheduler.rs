@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use heist_core::context::{self, RuntimeContext};
@@ -118,6 +119,16 @@ impl Scheduler {
     /// Runs a callback soon that was made before.
     pub fn call(&self, call: Call) {
         self.shared.calls.push(&self.shared, call);
+    }
+
+    /// Ends one [`poll_stopped`](Scheduler::poll_stopped), now or the next time.
+    pub fn stop(&self) {
+        self.shared.stop.stop();
+    }
+
+    /// Waits for a [`stop`](Scheduler::stop), and takes it.
+    pub fn poll_stopped(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.stop.poll(cx)
     }
 
     /// All tasks that are not over.

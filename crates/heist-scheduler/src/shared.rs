@@ -32,6 +32,7 @@ use crate::metrics::{Metrics, WorkerMetrics};
 use crate::queue::{Local, Slot};
 use crate::sleep::role::Role;
 use crate::sleep::{Sleep, Wake};
+use crate::stop::Stop;
 use crate::sync::{
     Acquire, Arc, AtomicU8, AtomicU32, AtomicUsize, Injector, Relaxed, Release, Weak, full_fence,
 };
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) sleep: Sleep,
     pub(crate) pool: Pool,
     pub(crate) calls: Calls,
+    pub(crate) stop: Stop,
     pub(crate) threads: Arc<Threads>,
     phase: AtomicU8,
     shutdown: AtomicU8,
@@ -94,6 +96,7 @@ impl Shared {
             sleep: Sleep::new(count, config.worker_threads),
             pool: Pool::new(config.max_blocking_threads),
             calls: Calls::new(),
+            stop: Stop::new(),
             threads: Arc::new(Threads::new()),
             phase: AtomicU8::new(OPEN),
             shutdown: AtomicU8::new(NOT_STARTED),

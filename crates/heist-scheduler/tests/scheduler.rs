@@ -7,10 +7,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use heist_core::future::promise;
-use support::{
-    Flag, LIMIT, Readiness, bounded, meta, sleep, start, start_with, stop, times, wait_until,
-    yield_now,
-};
+use support::{Flag, LIMIT, bounded, meta, sleep, start, stop, times, wait_until, yield_now};
 
 #[test]
 fn spawns_from_sixteen_threads_all_run_once() {
@@ -58,7 +55,6 @@ fn a_chain_of_awaits_returns_its_length() {
     });
 }
 
-/// R2
 #[test]
 fn children_of_one_poll_are_stolen() {
     bounded("10^5 children of one poll", || {
@@ -92,7 +88,6 @@ fn children_of_one_poll_are_stolen() {
     });
 }
 
-/// R3, D5
 #[test]
 fn a_third_task_gets_past_two_that_wake_each_other() {
     bounded("a third task beside a LIFO ping-pong", || {
@@ -141,50 +136,6 @@ fn a_third_task_gets_past_two_that_wake_each_other() {
     });
 }
 
-/// R4
-#[test]
-fn io_goes_on_while_the_worker_that_held_the_driver_is_blocked() {
-    bounded("a blocked driver holder", || {
-        for _ in 0..20 {
-            let (scheduler, driver) = start(2);
-            let released = Flag::default();
-            let (first, second) = (Readiness(driver.clone(), 1), Readiness(driver.clone(), 2));
-            let (gate, signal) = (released.clone(), driver.clone());
-            let blocker = scheduler.spawn(
-                async move {
-                    first.await;
-                    // Woken by the driver, alone: nobody else was told. Now block until another source was served.
-                    signal.make_ready(2);
-                    gate.wait("the second source is served while this worker is blocked");
-                },
-                meta(),
-            );
-            let other = scheduler.spawn(
-                async move {
-                    second.await;
-                    released.raise();
-                },
-                meta(),
-            );
-            wait_until("all sleep", || scheduler.metrics().sleeping_workers == 2);
-            driver.make_ready(1);
-            let begun = Instant::now();
-            scheduler
-                .block_on(
-                    async { (blocker.await.unwrap(), other.await.unwrap()) },
-                    meta(),
-                )
-                .unwrap();
-            assert!(
-                begun.elapsed() < Duration::from_secs(1),
-                "{:?}",
-                begun.elapsed()
-            );
-            stop(&scheduler);
-        }
-    });
-}
-
 #[test]
 fn an_idle_runtime_sleeps_without_waking_up() {
     bounded("an idle runtime", || {
@@ -209,130 +160,6 @@ fn an_idle_runtime_sleeps_without_waking_up() {
     });
 }
 
-/// R9
-#[test]
-fn block_on_inside_of_a_task_of_a_single_worker_completes() {
-    bounded("nested block_on on one worker", || {
-        let (scheduler, driver) = start(1);
-        let own = scheduler.clone();
-        let task = scheduler.spawn(
-            async move {
-                let inner = own.spawn(async { 1 }, meta());
-                let first = own.block_on(inner, meta()).unwrap().unwrap();
-                let deeper = own.clone();
-                let second = own
-                    .block_on(
-                        async move {
-                            let inner = deeper.spawn(async { 2 }, meta());
-                            deeper.block_on(inner, meta()).unwrap().unwrap()
-                        },
-                        meta(),
-                    )
-                    .unwrap();
-                let third = own
-                    .block_on(
-                        async {
-                            sleep(&driver, Duration::from_millis(5)).await;
-                            3
-                        },
-                        meta(),
-                    )
-                    .unwrap();
-                first + second + third
-            },
-            meta(),
-        );
-        assert_eq!(scheduler.block_on(task, meta()).unwrap().unwrap(), 6);
-        stop(&scheduler);
-    });
-}
-
-#[test]
-fn block_on_inside_of_a_blocking_closure_and_of_another_runtime_completes() {
-    bounded("block_on in other places", || {
-        let (a, _) = start(1);
-        let (b, _) = start(1);
-        let (inner_a, inner_b) = (a.clone(), b.clone());
-        let closure = a.spawn_blocking(
-            move || inner_a.block_on(async { 1 }, meta()).unwrap(),
-            meta(),
-        );
-        assert_eq!(a.block_on(closure, meta()).unwrap().unwrap(), 1);
-        // A task of `a` waits for a task of `b`, which waits for one of `a`: both have a single worker.
-        let (deep_a, deep_b) = (a.clone(), b.clone());
-        let task = a.spawn(
-            async move {
-                let there = deep_b.spawn(
-                    async move {
-                        let back = deep_a.spawn(async { 7 }, meta());
-                        deep_a.block_on(back, meta()).unwrap().unwrap()
-                    },
-                    meta(),
-                );
-                inner_b.block_on(there, meta()).unwrap().unwrap()
-            },
-            meta(),
-        );
-        assert_eq!(a.block_on(task, meta()).unwrap().unwrap(), 7);
-        stop(&a);
-        stop(&b);
-    });
-}
-
-#[test]
-fn a_worker_that_blocks_with_another_runtime_entered_is_missed_by_its_own() {
-    bounded("a blocked worker inside of another runtime", || {
-        let (a, _) = start(1);
-        let (b, _) = start(1);
-        let (own, other) = (a.clone(), b.clone());
-        let task = a.spawn(
-            async move {
-                let value = own.spawn(async { 5 }, meta());
-                let _entered = heist_core::context::enter(other.context());
-                other.block_on(value, meta()).unwrap().unwrap()
-            },
-            meta(),
-        );
-        assert_eq!(a.block_on(task, meta()).unwrap().unwrap(), 5);
-        stop(&a);
-        stop(&b);
-    });
-}
-
-#[test]
-fn a_hundred_workers_block_at_once_and_the_rest_goes_on() {
-    bounded("many announced blockers", || {
-        let (scheduler, _) = start_with(2, |config| config.max_spare_workers = 128);
-        for _ in 0..5 {
-            let tasks: Vec<_> = (0..100)
-                .map(|n| {
-                    let own = scheduler.clone();
-                    scheduler.spawn(
-                        async move {
-                            let inner = own.spawn(async move { n }, meta());
-                            own.block_on(inner, meta()).unwrap().unwrap()
-                        },
-                        meta(),
-                    )
-                })
-                .collect();
-            let sum = scheduler.block_on(
-                async move {
-                    let mut sum = 0;
-                    for task in tasks {
-                        sum += task.await.unwrap();
-                    }
-                    sum
-                },
-                meta(),
-            );
-            assert_eq!(sum.unwrap(), 4950);
-        }
-        stop(&scheduler);
-    });
-}
-
-/// D1
 #[test]
 fn a_spawn_that_races_with_the_last_worker_going_to_sleep_is_run() {
     bounded("outside spawns against falling asleep", || {
@@ -349,7 +176,6 @@ fn a_spawn_that_races_with_the_last_worker_going_to_sleep_is_run() {
     });
 }
 
-/// D3
 #[test]
 fn idle_workers_take_what_waits_behind_a_long_poll() {
     bounded("work conservation", || {

@@ -89,7 +89,6 @@ fn spawns_that_race_with_shutdown_end() {
     });
 }
 
-/// B2
 #[test]
 fn a_stuck_blocking_closure_is_reported() {
     bounded("shutdown beside a stuck closure", || {

@@ -19,7 +19,6 @@
 mod builder;
 mod handle;
 mod local;
-mod stop;
 pub(crate) mod watch;
 
 use std::fmt;
@@ -34,7 +33,6 @@ use heist_scheduler::{Scheduler, SystemPlatform};
 use crate::shim;
 use crate::task::Task;
 use handle::Engine;
-use stop::Stop;
 
 pub use crate::global::BuildGlobalError;
 pub use builder::{Builder, EnvironmentError};
@@ -68,7 +66,6 @@ pub use local::LocalRuntime;
 pub struct Runtime {
     scheduler: Scheduler,
     handle: Handle,
-    stop: Arc<Stop>,
 }
 
 impl Runtime {
@@ -92,12 +89,7 @@ impl Runtime {
         let clock = Arc::clone(&platform);
         let scheduler = Scheduler::start(config, |shards| shim::driver(shards, clock), platform)?;
         let handle = Handle::new(Engine::Multi(scheduler.clone()));
-        let stop = stop::register(&handle);
-        Ok(Self {
-            scheduler,
-            handle,
-            stop,
-        })
+        Ok(Self { scheduler, handle })
     }
 
     /// The shared view.
@@ -173,7 +165,7 @@ impl Runtime {
     pub fn run_forever(&self) {
         let meta = Meta::caller().named("run_forever");
         self.handle
-            .block_on_with(poll_fn(|cx| self.stop.poll(cx)), meta);
+            .block_on_with(poll_fn(|cx| self.scheduler.poll_stopped(cx)), meta);
     }
 
     /// Ends the runtime, and says what it left behind.
@@ -215,7 +207,6 @@ impl Drop for Runtime {
             self.scheduler
                 .shutdown(self.scheduler.config().shutdown_grace);
         }
-        stop::deregister(&self.handle);
     }
 }
 

@@ -19,13 +19,6 @@ mod imp {
     pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
     pub(crate) use std::sync::{Mutex, MutexGuard, PoisonError};
 
-    macro_rules! process_wide {
-        ($(#[$meta:meta])* static $name:ident: $type:ty = $init:expr;) => {
-            $(#[$meta])* static $name: $type = $init;
-        };
-    }
-    pub(crate) use process_wide;
-
     /// The reactor and the timers of one runtime.
     pub(crate) fn driver(
         shards: usize,
@@ -77,13 +70,6 @@ mod imp {
     pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
     pub(crate) use loom::sync::{Mutex, MutexGuard};
     pub(crate) use std::sync::PoisonError;
-
-    macro_rules! process_wide {
-        ($(#[$meta:meta])* static $name:ident: $type:ty = $init:expr;) => {
-            loom::lazy_static! { $(#[$meta])* static ref $name: $type = $init; }
-        };
-    }
-    pub(crate) use process_wide;
 
     /// A driver with nothing in it: its turns only wait to be unparked.
     pub(crate) fn driver(

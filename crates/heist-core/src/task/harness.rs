@@ -363,7 +363,7 @@ impl Drop for Frame {
         if entered != self.entered {
             context::truncate(self.entered);
         }
-        if let Some(outer) = self.outer.take() {
+        if let Some(outer) = &self.outer {
             outer.restore();
         }
     }
@@ -385,7 +385,7 @@ impl Outer {
 
     #[cold]
     #[inline(never)]
-    fn restore(self: Box<Self>) {
+    fn restore(&self) {
         FRAME.with(|frame| {
             frame.task.set(self.task);
             frame.catcher.set(self.catcher);

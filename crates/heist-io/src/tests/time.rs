@@ -336,7 +336,7 @@ fn a_waker_that_panics_keeps_no_other_from_being_woken() {
     });
 }
 
-/// D30, in small; the printed figure is read by people (in a release build).
+/// The printed figure is read by people, in a release build.
 #[test]
 fn timeouts_that_are_made_and_dropped_leave_nothing() {
     let runtime = TestRuntime::new();

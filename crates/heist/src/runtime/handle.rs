@@ -12,7 +12,6 @@ use heist_core::task::{LocalTask, Meta};
 use heist_io::time::sleep_until;
 use heist_scheduler::{Call, CallHandle, LocalHandle, Metrics, Scheduler};
 
-use super::stop;
 use super::watch::Watch;
 use crate::global;
 use crate::task::{Task, TaskError, TaskRef};
@@ -107,11 +106,6 @@ impl Handle {
             Engine::Multi(scheduler) => scheduler.context(),
             Engine::Local(local) => local.context(),
         }
-    }
-
-    /// What tells this runtime from all others that live.
-    pub(super) fn key(&self) -> usize {
-        Arc::as_ptr(self.context().platform()).cast::<()>().addr()
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -291,7 +285,7 @@ impl Handle {
     /// `loop.stop`.
     pub fn stop(&self) {
         match &self.engine {
-            Engine::Multi(_) => stop::stop(self),
+            Engine::Multi(scheduler) => scheduler.stop(),
             Engine::Local(local) => local.stop(),
         }
     }
