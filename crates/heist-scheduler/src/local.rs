@@ -43,6 +43,8 @@ use shared::LocalShared;
 pub struct LocalScheduler {
     shared: Arc<LocalShared>,
     queue: Queue,
+    /// Dropped after the queue, which has a part of the registry.
+    _anchored: Anchored,
     not_send: PhantomData<*const ()>,
 }
 
@@ -85,6 +87,7 @@ impl LocalScheduler {
             shard,
         };
         Ok(Self {
+            _anchored: Anchored(Arc::clone(&shared)),
             shared,
             queue,
             not_send: PhantomData,
@@ -326,6 +329,17 @@ impl Drop for LocalScheduler {
         // Its queue goes with it: what was not shut down ends now.
         if !self.shared.registry.is_closed() && with_local(&*self.shared, |_| ()).is_none() {
             self.shutdown(self.shared.config.shutdown_grace);
+        }
+    }
+}
+
+/// The registry keeps what is shared until this goes and the last task has ended.
+struct Anchored(Arc<LocalShared>);
+
+impl Drop for Anchored {
+    fn drop(&mut self) {
+        if self.0.registry.is_closed() {
+            self.0.registry.release();
         }
     }
 }

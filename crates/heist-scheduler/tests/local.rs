@@ -326,3 +326,22 @@ fn callbacks_of_the_task_itself_are_not_removed_by_a_view() {
         assert_eq!(Rc::strong_count(&own), 1);
     });
 }
+
+#[test]
+fn nothing_is_left_of_a_scheduler_that_was_dropped() {
+    bounded("dropping local schedulers", || {
+        for shut_down in [false, true] {
+            let (scheduler, driver) = local();
+            let inner = scheduler.handle();
+            let task = scheduler
+                .block_on(async move { inner.spawn(async { 1 }, meta()) }, meta())
+                .unwrap();
+            if shut_down {
+                assert!(scheduler.shutdown(Duration::from_secs(5)).is_clean());
+            }
+            drop(scheduler);
+            assert_eq!(Arc::strong_count(&driver), 1);
+            drop(task);
+        }
+    });
+}
