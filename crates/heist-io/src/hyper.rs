@@ -4,11 +4,10 @@
 //! need not be initialised, and `recv` fills it.
 
 use crate::net::TcpStream;
-use crate::net::stream::{poll_read_uninit, poll_write, poll_write_vectored};
+use crate::net::stream::{Sealed, poll_read_uninit, poll_write, poll_write_vectored};
 use crate::time::{Sleep, sleep, sleep_until};
 use ::hyper::rt;
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -63,7 +62,7 @@ impl rt::Timer for HeistTimer {
     }
 }
 
-/// For a type that has its socket in `io` and a method `shutdown`.
+/// For a stream.
 macro_rules! hyper_io {
     ($type:ty) => {
         impl rt::Read for $type {
@@ -74,7 +73,7 @@ macro_rules! hyper_io {
             ) -> Poll<io::Result<()>> {
                 // SAFETY: bytes are only written, so none that is initialised becomes uninitialised.
                 let memory = unsafe { buf.as_mut() };
-                let read = ready!(poll_read_uninit(&self.io, cx, memory))?;
+                let read = ready!(poll_read_uninit(self.io(), cx, memory))?;
                 // SAFETY: `recv` has written the first `read` bytes.
                 unsafe { buf.advance(read) };
                 Poll::Ready(Ok(()))
@@ -87,7 +86,7 @@ macro_rules! hyper_io {
                 cx: &mut Context<'_>,
                 buf: &[u8],
             ) -> Poll<io::Result<usize>> {
-                poll_write(&self.io, cx, buf)
+                poll_write(self.io(), cx, buf)
             }
 
             fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -95,7 +94,7 @@ macro_rules! hyper_io {
             }
 
             fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(self.shutdown(Shutdown::Write))
+                Poll::Ready(self.close())
             }
 
             fn is_write_vectored(&self) -> bool {
@@ -107,7 +106,7 @@ macro_rules! hyper_io {
                 cx: &mut Context<'_>,
                 bufs: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                poll_write_vectored(&self.io, cx, bufs)
+                poll_write_vectored(self.io(), cx, bufs)
             }
         }
     };

@@ -14,6 +14,8 @@ mod address;
 #[cfg_attr(unix, path = "net/handles/unix.rs")]
 #[cfg_attr(windows, path = "net/handles/windows.rs")]
 mod handles;
+mod methods;
+mod split;
 pub(crate) mod stream;
 mod tcp;
 mod udp;
@@ -21,9 +23,9 @@ mod udp;
 mod unix;
 
 pub use address::ToSocketAddrs;
-pub use tcp::{
-    Incoming, OwnedReadHalf, OwnedWriteHalf, ReuniteError, TcpListener, TcpSocket, TcpStream,
-};
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
+pub use stream::Connection;
+pub use tcp::{Incoming, TcpListener, TcpSocket, TcpStream};
 pub use udp::UdpSocket;
 #[cfg(unix)]
 pub use unix::{UnixDatagram, UnixListener, UnixStream};

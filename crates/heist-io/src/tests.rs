@@ -1,8 +1,11 @@
 //! Behaviour over real sockets, signals and clocks, on a runtime of one thread.
 
 mod gone;
+mod halves;
 mod harness;
 mod net;
 mod signal;
 mod source;
 mod time;
+#[cfg(feature = "tokio-io")]
+mod tokio_io;

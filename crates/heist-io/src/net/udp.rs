@@ -3,6 +3,7 @@
 use crate::fd::{Async, Interest, Ready};
 use crate::net::ToSocketAddrs;
 use crate::net::address::{first, resolve};
+use crate::net::methods::{readiness, socket, ttl};
 use crate::sys;
 use socket2::{Domain, Type};
 use std::io;
@@ -174,32 +175,6 @@ impl UdpSocket {
         self.io.try_io(Interest::Writable, |io| io.send_to(buf, to))
     }
 
-    /// Waits until there may be a datagram. See [`Async::readable`].
-    ///
-    /// # Errors
-    ///
-    /// When the runtime has been shut down.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.io.readable().await
-    }
-
-    /// Waits until there may be room for one. See [`Async::writable`].
-    ///
-    /// # Errors
-    ///
-    /// When the runtime has been shut down.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe.
-    pub async fn writable(&self) -> io::Result<()> {
-        self.io.writable().await
-    }
-
     /// The address it is bound to.
     ///
     /// # Errors
@@ -234,24 +209,6 @@ impl UdpSocket {
     /// What the system says.
     pub fn set_broadcast(&self, on: bool) -> io::Result<()> {
         self.io.get_ref().set_broadcast(on)
-    }
-
-    /// The hop limit of its packets.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn ttl(&self) -> io::Result<u32> {
-        self.io.get_ref().ttl()
-    }
-
-    /// Sets the hop limit of its packets.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.io.get_ref().set_ttl(ttl)
     }
 
     /// Chooses whether multicast packets come back to this machine.
@@ -298,33 +255,8 @@ impl UdpSocket {
     pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.io.get_ref().leave_multicast_v6(group, interface)
     }
-
-    /// The error that the socket keeps, if it has one, which is taken.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.io.get_ref().take_error()
-    }
-
-    /// Watches a standard socket, as [`TryFrom`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Async::new`].
-    pub fn from_std(socket: net::UdpSocket) -> io::Result<Self> {
-        Ok(Self {
-            io: Async::new(socket)?,
-        })
-    }
-
-    /// The standard socket, still in non-blocking mode.
-    ///
-    /// # Errors
-    ///
-    /// None today.
-    pub fn into_std(self) -> io::Result<net::UdpSocket> {
-        self.io.into_inner()
-    }
 }
+
+socket!(UdpSocket => net::UdpSocket);
+readiness!(UdpSocket);
+ttl!(UdpSocket);

@@ -191,42 +191,6 @@ fn an_accept_without_descriptors_fails_and_recovers() {
 }
 
 #[test]
-fn dropping_the_writing_half_ends_the_stream() {
-    let runtime = TestRuntime::new();
-    runtime.block_on(async {
-        let (client, server) = connection().await;
-        let (mut reading, mut writing) = client.into_split();
-        let sent = poll_fn(|cx| Pin::new(&mut writing).poll_write(cx, b"last"))
-            .await
-            .unwrap();
-        drop(writing);
-        let mut buf = [0; 8];
-        assert_eq!(read(&server, &mut buf).await.unwrap(), sent);
-        assert_eq!(read(&server, &mut buf).await.unwrap(), 0);
-        assert_eq!(write(&server, b"yes").await.unwrap(), 3);
-        let got = poll_fn(|cx| Pin::new(&mut reading).poll_read(cx, &mut buf))
-            .await
-            .unwrap();
-        assert_eq!(&buf[..got], b"yes");
-    });
-}
-
-#[test]
-fn halves_of_one_stream_reunite_and_others_do_not() {
-    let runtime = TestRuntime::new();
-    runtime.block_on(async {
-        let (client, server) = connection().await;
-        let ((read_one, write_one), (read_two, write_two)) =
-            (client.into_split(), server.into_split());
-        let error = read_one.reunite(write_two).unwrap_err();
-        let client = error.0.reunite(write_one).unwrap();
-        let server = read_two.reunite(error.1).unwrap();
-        assert_eq!(write(&client, b"x").await.unwrap(), 1);
-        assert_eq!(read(&server, &mut [0; 4]).await.unwrap(), 1);
-    });
-}
-
-#[test]
 fn to_the_standard_types_and_back() {
     let runtime = TestRuntime::new();
     runtime.block_on(async {

@@ -1,16 +1,14 @@
-//! The standard traits by which file descriptors are lent, taken out and put in; and what only Unix has.
+//! The standard traits by which file descriptors are lent and taken out; and what only Unix has.
 
 use crate::net::{
     TcpListener, TcpSocket, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream,
 };
 use std::io;
-use std::net;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-use std::os::unix::net as unix;
 
 /// For a type that has its socket in `io`.
 macro_rules! handles {
-    ($($type:ty => $std:ty),* $(,)?) => {$(
+    ($($type:ty),*) => {$(
         impl AsFd for $type {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.io.get_ref().as_fd()
@@ -36,35 +34,17 @@ macro_rules! handles {
                 socket.io.take_inner().into()
             }
         }
-
-        /// Puts it into non-blocking mode and watches it with the current runtime.
-        impl TryFrom<$std> for $type {
-            type Error = io::Error;
-
-            fn try_from(socket: $std) -> io::Result<Self> {
-                Self::from_std(socket)
-            }
-        }
-
-        /// The socket stays in non-blocking mode.
-        impl TryFrom<$type> for $std {
-            type Error = io::Error;
-
-            fn try_from(socket: $type) -> io::Result<Self> {
-                socket.into_std()
-            }
-        }
     )*};
 }
 
-handles! {
-    TcpListener => net::TcpListener,
-    TcpStream => net::TcpStream,
-    UdpSocket => net::UdpSocket,
-    UnixListener => unix::UnixListener,
-    UnixStream => unix::UnixStream,
-    UnixDatagram => unix::UnixDatagram,
-}
+handles!(
+    TcpListener,
+    TcpStream,
+    UdpSocket,
+    UnixListener,
+    UnixStream,
+    UnixDatagram
+);
 
 impl AsFd for TcpSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -75,6 +55,20 @@ impl AsFd for TcpSocket {
 impl AsRawFd for TcpSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+}
+
+/// The descriptor stays in non-blocking mode.
+impl IntoRawFd for TcpSocket {
+    fn into_raw_fd(self) -> RawFd {
+        self.socket.into_raw_fd()
+    }
+}
+
+/// The descriptor stays in non-blocking mode.
+impl From<TcpSocket> for OwnedFd {
+    fn from(socket: TcpSocket) -> Self {
+        socket.socket.into()
     }
 }
 

@@ -1,13 +1,13 @@
-//! The standard traits by which sockets are lent, taken out and put in.
+//! The standard traits by which sockets are lent and taken out.
 
 use crate::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
-use std::io;
-use std::net;
-use std::os::windows::io::{AsRawSocket, AsSocket, BorrowedSocket, IntoRawSocket, RawSocket};
+use std::os::windows::io::{
+    AsRawSocket, AsSocket, BorrowedSocket, IntoRawSocket, OwnedSocket, RawSocket,
+};
 
 /// For a type that has its socket in `io`.
 macro_rules! handles {
-    ($($type:ty => $std:ty),* $(,)?) => {$(
+    ($($type:ty),*) => {$(
         impl AsSocket for $type {
             fn as_socket(&self) -> BorrowedSocket<'_> {
                 self.io.get_ref().as_socket()
@@ -27,34 +27,39 @@ macro_rules! handles {
             }
         }
 
-        /// Puts it into non-blocking mode and watches it with the current runtime.
-        impl TryFrom<$std> for $type {
-            type Error = io::Error;
-
-            fn try_from(socket: $std) -> io::Result<Self> {
-                Self::from_std(socket)
-            }
-        }
-
         /// The socket stays in non-blocking mode.
-        impl TryFrom<$type> for $std {
-            type Error = io::Error;
-
-            fn try_from(socket: $type) -> io::Result<Self> {
-                socket.into_std()
+        impl From<$type> for OwnedSocket {
+            fn from(socket: $type) -> Self {
+                socket.io.take_inner().into()
             }
         }
     )*};
 }
 
-handles! {
-    TcpListener => net::TcpListener,
-    TcpStream => net::TcpStream,
-    UdpSocket => net::UdpSocket,
-}
+handles!(TcpListener, TcpStream, UdpSocket);
 
 impl AsSocket for TcpSocket {
     fn as_socket(&self) -> BorrowedSocket<'_> {
         self.socket.as_socket()
+    }
+}
+
+impl AsRawSocket for TcpSocket {
+    fn as_raw_socket(&self) -> RawSocket {
+        self.socket.as_raw_socket()
+    }
+}
+
+/// The socket stays in non-blocking mode.
+impl IntoRawSocket for TcpSocket {
+    fn into_raw_socket(self) -> RawSocket {
+        self.socket.into_raw_socket()
+    }
+}
+
+/// The socket stays in non-blocking mode.
+impl From<TcpSocket> for OwnedSocket {
+    fn from(socket: TcpSocket) -> Self {
+        socket.socket.into()
     }
 }

@@ -4,6 +4,7 @@ use super::TcpStream;
 use crate::fd::{Async, Interest, Ready};
 use crate::net::ToSocketAddrs;
 use crate::net::address::{first, resolve};
+use crate::net::methods::{socket, ttl};
 use crate::sys;
 use futures_core::Stream;
 use socket2::{Domain, Type};
@@ -114,45 +115,10 @@ impl TcpListener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.get_ref().local_addr()
     }
-
-    /// The hop limit of its packets.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn ttl(&self) -> io::Result<u32> {
-        self.io.get_ref().ttl()
-    }
-
-    /// Sets the hop limit of its packets.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.io.get_ref().set_ttl(ttl)
-    }
-
-    /// Watches a standard listener, as [`TryFrom`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Async::new`].
-    pub fn from_std(listener: net::TcpListener) -> io::Result<Self> {
-        Ok(Self {
-            io: Async::new(listener)?,
-        })
-    }
-
-    /// The standard listener, still in non-blocking mode.
-    ///
-    /// # Errors
-    ///
-    /// None today.
-    pub fn into_std(self) -> io::Result<net::TcpListener> {
-        self.io.into_inner()
-    }
 }
+
+socket!(TcpListener => net::TcpListener);
+ttl!(TcpListener);
 
 /// The connections of a listener. Made by [`TcpListener::incoming`].
 #[derive(Debug)]

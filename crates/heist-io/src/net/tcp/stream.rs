@@ -1,14 +1,14 @@
 //! A connection.
 
-use super::{OwnedReadHalf, OwnedWriteHalf, split};
-use crate::fd::{Async, Interest, Ready};
+use crate::fd::{Async, Ready};
 use crate::net::ToSocketAddrs;
 use crate::net::address::resolve;
-use crate::net::stream::{ignore_not_connected, stream_traits};
+use crate::net::methods::{readiness, socket, ttl};
+use crate::net::stream::{Sealed, stream};
 use crate::sys;
 use socket2::{Domain, Socket, Type};
-use std::io::{self, Read};
-use std::net::{self, Shutdown, SocketAddr};
+use std::io;
+use std::net::{self, SocketAddr};
 
 /// A TCP connection.
 ///
@@ -115,67 +115,6 @@ impl TcpStream {
         self.io.read_with(|io| io.peek(buf)).await
     }
 
-    /// Closes one direction of the connection, or both. That it is not connected is not an error.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        ignore_not_connected(self.io.get_ref().shutdown(how))
-    }
-
-    /// Two halves, to be used by two tasks. Dropping the writing one shuts down the write side.
-    #[must_use]
-    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
-        split::split(self)
-    }
-
-    /// Waits until a read may go ahead. See [`Async::readable`].
-    ///
-    /// # Errors
-    ///
-    /// When the runtime has been shut down.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.io.readable().await
-    }
-
-    /// Waits until a write may go ahead. See [`Async::writable`].
-    ///
-    /// # Errors
-    ///
-    /// When the runtime has been shut down.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe.
-    pub async fn writable(&self) -> io::Result<()> {
-        self.io.writable().await
-    }
-
-    /// Reads what is there.
-    ///
-    /// # Errors
-    ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is; what the system says; when the runtime has been shut
-    /// down.
-    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.io.try_io(Interest::Readable, |mut io| io.read(buf))
-    }
-
-    /// Writes as much as there is room for.
-    ///
-    /// # Errors
-    ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; what the system says; when the runtime has been shut
-    /// down.
-    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        self.io.try_io(Interest::Writable, |io| sys::send(io, buf))
-    }
-
     /// Whether small packets are sent at once.
     ///
     /// # Errors
@@ -193,53 +132,9 @@ impl TcpStream {
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.io.get_ref().set_nodelay(nodelay)
     }
-
-    /// The hop limit of its packets.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn ttl(&self) -> io::Result<u32> {
-        self.io.get_ref().ttl()
-    }
-
-    /// Sets the hop limit of its packets.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.io.get_ref().set_ttl(ttl)
-    }
-
-    /// The error that the socket keeps, if it has one, which is taken.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.io.get_ref().take_error()
-    }
-
-    /// Watches a standard stream, as [`TryFrom`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Async::new`].
-    pub fn from_std(stream: net::TcpStream) -> io::Result<Self> {
-        Ok(Self {
-            io: Async::new(stream)?,
-        })
-    }
-
-    /// The standard stream, still in non-blocking mode.
-    ///
-    /// # Errors
-    ///
-    /// None today.
-    pub fn into_std(self) -> io::Result<net::TcpStream> {
-        self.io.into_inner()
-    }
 }
 
-stream_traits!(TcpStream, &TcpStream);
+socket!(TcpStream => net::TcpStream);
+readiness!(TcpStream);
+stream!(TcpStream => net::TcpStream);
+ttl!(TcpStream);

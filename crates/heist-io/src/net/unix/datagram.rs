@@ -1,6 +1,7 @@
 //! Datagrams inside of one machine.
 
 use crate::fd::Async;
+use crate::net::methods::{readiness, socket};
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::{self, SocketAddr};
@@ -132,24 +133,7 @@ impl UnixDatagram {
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.io.get_ref().peer_addr()
     }
-
-    /// Watches a standard socket, as [`TryFrom`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Async::new`].
-    pub fn from_std(socket: net::UnixDatagram) -> io::Result<Self> {
-        Ok(Self {
-            io: Async::new(socket)?,
-        })
-    }
-
-    /// The standard socket, still in non-blocking mode.
-    ///
-    /// # Errors
-    ///
-    /// None today.
-    pub fn into_std(self) -> io::Result<net::UnixDatagram> {
-        self.io.into_inner()
-    }
 }
+
+socket!(UnixDatagram => net::UnixDatagram);
+readiness!(UnixDatagram);

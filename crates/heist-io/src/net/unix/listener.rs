@@ -1,7 +1,8 @@
 //! A socket in the file system that takes connections.
 
 use super::UnixStream;
-use crate::fd::{Async, Interest, Ready};
+use crate::fd::{Async, Interest};
+use crate::net::methods::socket;
 use crate::sys;
 use std::io;
 use std::os::unix::net::{self, SocketAddr};
@@ -71,25 +72,6 @@ impl UnixListener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.get_ref().local_addr()
     }
-
-    /// Watches a standard listener, as [`TryFrom`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Async::new`].
-    pub fn from_std(listener: net::UnixListener) -> io::Result<Self> {
-        sys::set_nonblocking(&listener)?;
-        Ok(Self {
-            io: Async::assume(listener, Ready::EMPTY)?,
-        })
-    }
-
-    /// The standard listener, still in non-blocking mode.
-    ///
-    /// # Errors
-    ///
-    /// None today.
-    pub fn into_std(self) -> io::Result<net::UnixListener> {
-        self.io.into_inner()
-    }
 }
+
+socket!(UnixListener => net::UnixListener);

@@ -1,11 +1,11 @@
 //! A connection inside of one machine.
 
-use crate::fd::{Async, Interest, Ready};
-use crate::net::stream::{ignore_not_connected, stream_traits};
+use crate::fd::{Async, Ready};
+use crate::net::methods::{readiness, socket};
+use crate::net::stream::{Sealed, Socket, stream};
 use crate::sys;
 use socket2::{SockAddr, Type};
-use std::io::{self, Read};
-use std::net::Shutdown;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
@@ -85,90 +85,12 @@ impl UnixStream {
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.io.get_ref().peer_addr()
     }
-
-    /// Closes one direction of the connection, or both. That it is not connected is not an error.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        ignore_not_connected(self.io.get_ref().shutdown(how))
-    }
-
-    /// Waits until a read may go ahead. See [`Async::readable`].
-    ///
-    /// # Errors
-    ///
-    /// When the runtime has been shut down.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.io.readable().await
-    }
-
-    /// Waits until a write may go ahead. See [`Async::writable`].
-    ///
-    /// # Errors
-    ///
-    /// When the runtime has been shut down.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe.
-    pub async fn writable(&self) -> io::Result<()> {
-        self.io.writable().await
-    }
-
-    /// Reads what is there.
-    ///
-    /// # Errors
-    ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is; what the system says; when the runtime has been shut
-    /// down.
-    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.io.try_io(Interest::Readable, |mut io| io.read(buf))
-    }
-
-    /// Writes as much as there is room for.
-    ///
-    /// # Errors
-    ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; what the system says; when the runtime has been shut
-    /// down.
-    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        self.io.try_io(Interest::Writable, |io| sys::send(io, buf))
-    }
-
-    /// The error that the socket keeps, if it has one, which is taken.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.io.get_ref().take_error()
-    }
-
-    /// Watches a standard stream, as [`TryFrom`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Async::new`].
-    pub fn from_std(stream: net::UnixStream) -> io::Result<Self> {
-        Ok(Self {
-            io: Async::new(stream)?,
-        })
-    }
-
-    /// The standard stream, still in non-blocking mode.
-    ///
-    /// # Errors
-    ///
-    /// None today.
-    pub fn into_std(self) -> io::Result<net::UnixStream> {
-        self.io.into_inner()
-    }
 }
 
-stream_traits!(UnixStream, &UnixStream);
+socket!(UnixStream => net::UnixStream);
+readiness!(UnixStream);
+stream!(UnixStream => net::UnixStream);
+
+impl Socket for net::UnixStream {
+    const SHORT_READ_DRAINS: bool = true;
+}
