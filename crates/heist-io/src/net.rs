@@ -22,7 +22,7 @@ mod udp;
 #[cfg(unix)]
 mod unix;
 
-pub use address::ToSocketAddrs;
+pub use address::{ToSocketAddrs, lookup_host};
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use stream::Connection;
 pub use tcp::{Incoming, TcpListener, TcpSocket, TcpStream};

@@ -4,6 +4,7 @@ mod gone;
 mod halves;
 mod harness;
 mod net;
+mod options;
 mod signal;
 mod source;
 mod time;

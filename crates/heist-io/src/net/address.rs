@@ -147,6 +147,40 @@ impl Sealed for String {
     }
 }
 
+/// Looks up the addresses that a name stands for, in the order in which they are to be tried.
+///
+/// On a thread of the runtime that may block. What is an address already comes back as it is. Connecting and binding
+/// look names up by themselves; this is for who wants to choose among the addresses, or to keep them.
+///
+/// # Errors
+///
+/// What the system says of the name; [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not written `host:port`, or
+/// if there is no address at all, so that the iterator is never empty. For a name also outside of any runtime, and when
+/// the runtime has been shut down.
+///
+/// # Cancel safety
+///
+/// Safe: the lookup goes on, since nothing can stop it, and its answer is dropped.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn work() -> std::io::Result<()> {
+/// for address in heist_io::net::lookup_host(("localhost", 80)).await? {
+///     println!("{address}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Counterpart
+///
+/// `loop.getaddrinfo`; tokio's `lookup_host`. Addresses only: neither families nor protocols can be asked for.
+#[doc(alias = "getaddrinfo")]
+pub async fn lookup_host(host: impl ToSocketAddrs) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+    Ok(resolve(host).await?.into_iter())
+}
+
 /// The addresses, looked up if need be. Not empty.
 pub(crate) async fn resolve(addresses: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
     // The caller's value may not be kept over an await: it need not be `Send`.

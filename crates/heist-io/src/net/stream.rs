@@ -146,11 +146,37 @@ pub(crate) fn poll_write_vectored<T: Socket>(
     )
 }
 
-pub(crate) fn at_most<'a, 'b>(bufs: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
+pub(crate) fn try_read<T: Socket>(io: &Async<T>, buf: &mut [u8]) -> io::Result<usize> {
+    io.try_io(Interest::Readable, |io| (&*SockRef::from(io)).read(buf))
+}
+
+pub(crate) fn try_read_vectored<T: Socket>(
+    io: &Async<T>,
+    bufs: &mut [IoSliceMut<'_>],
+) -> io::Result<usize> {
+    io.try_io(Interest::Readable, |io| {
+        (&*SockRef::from(io)).read_vectored(at_most_mut(bufs))
+    })
+}
+
+pub(crate) fn try_write<T: Socket>(io: &Async<T>, buf: &[u8]) -> io::Result<usize> {
+    io.try_io(Interest::Writable, |io| sys::send(io, buf))
+}
+
+pub(crate) fn try_write_vectored<T: Socket>(
+    io: &Async<T>,
+    bufs: &[IoSlice<'_>],
+) -> io::Result<usize> {
+    io.try_io(Interest::Writable, |io| {
+        sys::send_vectored(io, at_most(bufs))
+    })
+}
+
+fn at_most<'a, 'b>(bufs: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
     &bufs[..bufs.len().min(MAX_SLICES)]
 }
 
-pub(crate) fn at_most_mut<'a, 'b>(bufs: &'a mut [IoSliceMut<'b>]) -> &'a mut [IoSliceMut<'b>] {
+fn at_most_mut<'a, 'b>(bufs: &'a mut [IoSliceMut<'b>]) -> &'a mut [IoSliceMut<'b>] {
     let len = bufs.len().min(MAX_SLICES);
     &mut bufs[..len]
 }
@@ -203,16 +229,38 @@ macro_rules! stream {
                 crate::net::split::split(self)
             }
 
-            /// Reads what is there.
+            /// Reads what is there. 0 at the end of the stream.
+            ///
+            /// Goes by what the runtime knows: data that came just now may be seen only after
+            /// [`readable`](Self::readable).
             ///
             /// # Errors
             ///
             /// [`WouldBlock`](std::io::ErrorKind::WouldBlock) if nothing is; what the system says; when the runtime has
             /// been shut down.
+            ///
+            /// # Counterpart
+            ///
+            /// tokio's method of this name.
             pub fn try_read(&self, buf: &mut [u8]) -> std::io::Result<usize> {
-                self.io.try_io(crate::fd::Interest::Readable, |mut io| {
-                    std::io::Read::read(&mut io, buf)
-                })
+                crate::net::stream::try_read(&self.io, buf)
+            }
+
+            /// Reads what is there into several buffers, one after the other. Otherwise as
+            /// [`try_read`](Self::try_read).
+            ///
+            /// # Errors
+            ///
+            /// As [`try_read`](Self::try_read).
+            ///
+            /// # Counterpart
+            ///
+            /// tokio's method of this name.
+            pub fn try_read_vectored(
+                &self,
+                bufs: &mut [std::io::IoSliceMut<'_>],
+            ) -> std::io::Result<usize> {
+                crate::net::stream::try_read_vectored(&self.io, bufs)
             }
 
             /// Writes as much as there is room for.
@@ -221,10 +269,28 @@ macro_rules! stream {
             ///
             /// [`WouldBlock`](std::io::ErrorKind::WouldBlock) if there is none; what the system says; when the runtime
             /// has been shut down.
+            ///
+            /// # Counterpart
+            ///
+            /// tokio's method of this name.
             pub fn try_write(&self, buf: &[u8]) -> std::io::Result<usize> {
-                self.io.try_io(crate::fd::Interest::Writable, |io| {
-                    crate::sys::send(io, buf)
-                })
+                crate::net::stream::try_write(&self.io, buf)
+            }
+
+            /// Writes as much of several buffers as there is room for. Otherwise as [`try_write`](Self::try_write).
+            ///
+            /// # Errors
+            ///
+            /// As [`try_write`](Self::try_write).
+            ///
+            /// # Counterpart
+            ///
+            /// tokio's method of this name.
+            pub fn try_write_vectored(
+                &self,
+                bufs: &[std::io::IoSlice<'_>],
+            ) -> std::io::Result<usize> {
+                crate::net::stream::try_write_vectored(&self.io, bufs)
             }
         }
 

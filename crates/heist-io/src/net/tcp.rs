@@ -7,3 +7,14 @@ mod stream;
 pub use listener::{Incoming, TcpListener};
 pub use socket::TcpSocket;
 pub use stream::TcpStream;
+
+use socket2::{Socket, TcpKeepalive};
+use std::io;
+use std::time::Duration;
+
+fn set_keepalive(socket: &Socket, idle: Option<Duration>) -> io::Result<()> {
+    match idle {
+        None => socket.set_keepalive(false),
+        Some(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
+    }
+}

@@ -115,7 +115,7 @@ impl UdpSocket {
         self.io.read_with(|io| io.recv_from(buf)).await
     }
 
-    /// Receives a datagram without taking it.
+    /// Receives a datagram from the connected address without taking it: the next call gets the same one.
     ///
     /// # Errors
     ///
@@ -123,7 +123,20 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Safe.
+    /// Safe: nothing is consumed.
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.io.read_with(|io| io.peek(buf)).await
+    }
+
+    /// As [`peek`](Self::peek), of a socket that need not be connected, and says from where.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is consumed.
     pub async fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.io.read_with(|io| io.peek_from(buf)).await
     }
@@ -157,7 +170,35 @@ impl UdpSocket {
             .poll_run(cx, Interest::Writable, |io| io.send_to(buf, to), |_| false)
     }
 
-    /// Receives a datagram if there is one.
+    /// Receives a datagram from the connected address if there is one.
+    ///
+    /// Goes by what the runtime knows: one that came just now may be seen only after [`readable`](Self::readable).
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; as [`recv`](Self::recv).
+    ///
+    /// # Counterpart
+    ///
+    /// tokio's method of this name.
+    pub fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.io.try_io(Interest::Readable, |io| io.recv(buf))
+    }
+
+    /// Sends a datagram to the connected address if there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; as [`send`](Self::send).
+    ///
+    /// # Counterpart
+    ///
+    /// tokio's method of this name.
+    pub fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.io.try_io(Interest::Writable, |io| io.send(buf))
+    }
+
+    /// As [`try_recv`](Self::try_recv), of a socket that need not be connected, and says from where.
     ///
     /// # Errors
     ///
@@ -166,7 +207,7 @@ impl UdpSocket {
         self.io.try_io(Interest::Readable, |io| io.recv_from(buf))
     }
 
-    /// Sends a datagram if there is room.
+    /// As [`try_send`](Self::try_send), of a socket that need not be connected, to this address.
     ///
     /// # Errors
     ///
@@ -209,6 +250,15 @@ impl UdpSocket {
     /// What the system says.
     pub fn set_broadcast(&self, on: bool) -> io::Result<()> {
         self.io.get_ref().set_broadcast(on)
+    }
+
+    /// Whether multicast packets come back to this machine.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn multicast_loop_v4(&self) -> io::Result<bool> {
+        self.io.get_ref().multicast_loop_v4()
     }
 
     /// Chooses whether multicast packets come back to this machine.

@@ -103,6 +103,13 @@ impl TcpListener {
     }
 
     /// The connections as a stream that never ends. An error is an item like others.
+    ///
+    /// Of several tasks that poll streams of one listener, only the last one is woken; [`accept`](Self::accept) is for
+    /// those.
+    ///
+    /// # Counterpart
+    ///
+    /// `asyncio.Server.serve_forever`, as a stream instead of callbacks.
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
     }

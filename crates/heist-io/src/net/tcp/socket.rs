@@ -1,8 +1,8 @@
 //! A socket that is not yet a listener or a connection: the place for options.
 
-use super::{TcpListener, TcpStream};
+use super::{TcpListener, TcpStream, set_keepalive};
 use crate::sys;
-use socket2::{Domain, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -74,12 +74,7 @@ impl TcpSocket {
     ///
     /// What the system says.
     pub fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
-        match idle {
-            None => self.socket.set_keepalive(false),
-            Some(idle) => self
-                .socket
-                .set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
-        }
+        set_keepalive(&self.socket, idle)
     }
 
     /// Sets the size of the system's buffer for what is sent. A hint.

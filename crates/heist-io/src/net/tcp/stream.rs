@@ -1,14 +1,16 @@
 //! A connection.
 
+use super::set_keepalive;
 use crate::fd::{Async, Ready};
 use crate::net::ToSocketAddrs;
 use crate::net::address::resolve;
 use crate::net::methods::{readiness, socket, ttl};
 use crate::net::stream::{Sealed, stream};
 use crate::sys;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
 use std::net::{self, SocketAddr};
+use std::time::Duration;
 
 /// A TCP connection.
 ///
@@ -129,8 +131,55 @@ impl TcpStream {
     /// # Errors
     ///
     /// What the system says.
+    ///
+    /// # Counterpart
+    ///
+    /// asyncio sets it on every connection; here it is off until it is set.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.io.get_ref().set_nodelay(nodelay)
+    }
+
+    /// What closing does with unsent data, as [`set_linger`](Self::set_linger) has it.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        SockRef::from(self.io.get_ref()).linger()
+    }
+
+    /// What closing does with unsent data: sends it in the background (`None`), or for at most this long, in whole
+    /// seconds; zero resets the connection.
+    ///
+    /// With a time above zero the drop may wait, and then blocks the thread that it happens on.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    ///
+    /// # Counterpart
+    ///
+    /// `transport.abort` is closing with zero.
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        SockRef::from(self.io.get_ref()).set_linger(linger)
+    }
+
+    /// Whether the system probes the connection while it is idle.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn keepalive(&self) -> io::Result<bool> {
+        SockRef::from(self.io.get_ref()).keepalive()
+    }
+
+    /// Has the system probe the connection when it was idle for this long, in whole seconds; `None`: never.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
+        set_keepalive(&SockRef::from(self.io.get_ref()), idle)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Datagrams inside of one machine.
 
-use crate::fd::Async;
+use crate::fd::{Async, Interest};
 use crate::net::methods::{readiness, socket};
 use std::io;
 use std::net::Shutdown;
@@ -9,7 +9,27 @@ use std::path::Path;
 
 /// A Unix-domain socket for datagrams.
 ///
-/// Any number of tasks may send and receive at once.
+/// Any number of tasks may send and receive at once. A datagram that is longer than the buffer is cut.
+///
+/// Where the system gives no word of room in the *peer's* queue (Apple's and the BSDs), a send to a full one is an
+/// error; on Linux it waits.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn work() -> std::io::Result<()> {
+/// use heist_io::net::UnixDatagram;
+///
+/// let (one, other) = UnixDatagram::pair()?;
+/// one.send(b"hello").await?;
+/// let length = other.recv(&mut [0; 16]).await?;
+/// # assert_eq!(length, 5); Ok(())
+/// # }
+/// ```
+///
+/// # Counterpart
+///
+/// `loop.create_datagram_endpoint` with the family `AF_UNIX`, without a protocol object.
 #[derive(Debug)]
 pub struct UnixDatagram {
     pub(crate) io: Async<net::UnixDatagram>,
@@ -105,6 +125,61 @@ impl UnixDatagram {
     /// Safe: no datagram is lost.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.io.read_with(|io| io.recv_from(buf)).await
+    }
+
+    /// Receives a datagram if there is one.
+    ///
+    /// Goes by what the runtime knows: one that came just now may be seen only after [`readable`](Self::readable).
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; as [`recv`](Self::recv).
+    ///
+    /// # Counterpart
+    ///
+    /// tokio's method of this name.
+    pub fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.io.try_io(Interest::Readable, |io| io.recv(buf))
+    }
+
+    /// As [`try_recv`](Self::try_recv), and says from where.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_recv`](Self::try_recv).
+    ///
+    /// # Counterpart
+    ///
+    /// tokio's method of this name.
+    pub fn try_recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.io.try_io(Interest::Readable, |io| io.recv_from(buf))
+    }
+
+    /// Sends a datagram to the connected address if there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; as [`send`](Self::send).
+    ///
+    /// # Counterpart
+    ///
+    /// tokio's method of this name.
+    pub fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.io.try_io(Interest::Writable, |io| io.send(buf))
+    }
+
+    /// Sends a datagram to a path if there is room.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send).
+    ///
+    /// # Counterpart
+    ///
+    /// tokio's method of this name.
+    pub fn try_send_to(&self, buf: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
+        self.io
+            .try_io(Interest::Writable, |io| io.send_to(buf, path.as_ref()))
     }
 
     /// Closes one direction, or both.
