@@ -1,5 +1,6 @@
 //! Behaviour over real sockets, signals and clocks, on a runtime of one thread.
 
+mod edges;
 mod gone;
 mod halves;
 mod harness;

@@ -101,6 +101,10 @@ impl UnixDatagram {
 
     /// Sends a datagram to a path.
     ///
+    /// While the receiver is full, Linux says of a socket that is not connected to it that there is room, whatever the
+    /// last try has found: the call then tries again and again, and lets other tasks run in between. One that is
+    /// [connected](Self::connect) sleeps.
+    ///
     /// # Errors
     ///
     /// What the system says; when the runtime has been shut down.

@@ -92,5 +92,6 @@ readiness!(UnixStream);
 stream!(UnixStream => net::UnixStream);
 
 impl Socket for net::UnixStream {
-    const SHORT_READ_DRAINS: bool = true;
+    /// A message that carries descriptors ends a read early, with more behind it and no event to come.
+    const SHORT_READ_DRAINS: bool = false;
 }
