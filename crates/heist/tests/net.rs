@@ -1,4 +1,4 @@
-//! Sockets under many clients. Alone in its process, since it counts descriptors.
+//! Sockets under load and in want. One test at a time, since they count descriptors, or take them away.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 #![cfg(target_os = "linux")]
@@ -6,15 +6,24 @@
 mod support;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
-use heist::net::{TcpListener, TcpStream};
+use heist::net::{Connection, OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpStream, UnixStream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use support::{bounded, runtime};
 
 const CLIENTS: usize = 1000;
 const MESSAGES: usize = 10;
 
+/// Held by the test that runs.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn an_echo_server_gives_every_byte_back_and_closes_what_it_opened() {
+    let _alone = alone();
     // Both ends of each connection are in this process.
     let limit = getrlimit(Resource::Nofile);
     setrlimit(
@@ -80,6 +89,86 @@ async fn client(address: std::net::SocketAddr, number: usize) -> std::io::Result
         assert_eq!(back, sent.as_bytes());
     }
     Ok(())
+}
+
+/// One task reads and another one writes, at each end, and neither takes the other's events.
+#[test]
+fn the_halves_of_a_stream_work_in_two_tasks_each() {
+    let _alone = alone();
+    bounded(|| {
+        runtime(4).block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let client = TcpStream::connect(address).await.unwrap();
+            let (server, _) = listener.accept().await.unwrap();
+            both_ways(client.into_split(), server.into_split()).await;
+            let (one, other) = UnixStream::pair().unwrap();
+            both_ways(one.into_split(), other.into_split()).await;
+        });
+    });
+}
+
+type Halves<S> = (OwnedReadHalf<S>, OwnedWriteHalf<S>);
+
+async fn both_ways<S>(one: Halves<S>, other: Halves<S>)
+where
+    S: Connection + Send + Sync + 'static,
+{
+    // More than fits into the buffers of both sides.
+    let data: Arc<[u8]> = (0..251).collect::<Vec<u8>>().repeat(16_384).into();
+    let tasks: Vec<_> = [one, other]
+        .into_iter()
+        .map(|(mut reading, mut writing)| {
+            let (sent, expected) = (Arc::clone(&data), Arc::clone(&data));
+            // Dropping its half ends the stream.
+            let sender = heist::spawn(async move { writing.write_all(&sent).await.unwrap() });
+            let receiver = heist::spawn(async move {
+                let mut all = Vec::new();
+                reading.read_to_end(&mut all).await.unwrap();
+                assert!(all[..] == expected[..], "{} bytes came", all.len());
+            });
+            (sender, receiver)
+        })
+        .collect();
+    for (sender, receiver) in tasks {
+        sender.await.unwrap();
+        receiver.await.unwrap();
+    }
+}
+
+/// The connections wait, and are all there when descriptors are.
+#[test]
+fn a_shortage_of_descriptors_loses_no_connection() {
+    let _alone = alone();
+    bounded(|| {
+        let limit = getrlimit(Resource::Nofile);
+        runtime(2).block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let clients: Vec<_> = (0..10)
+                .map(|_| std::net::TcpStream::connect(address).unwrap())
+                .collect();
+            let lowered = Rlimit {
+                current: Some(64),
+                maximum: limit.maximum,
+            };
+            setrlimit(Resource::Nofile, lowered).unwrap();
+            let taken: Vec<_> = std::iter::from_fn(|| clients[0].try_clone().ok()).collect();
+            for _ in 0..3 {
+                let error = listener.accept().await.unwrap_err();
+                assert_eq!(
+                    error.raw_os_error(),
+                    Some(rustix::io::Errno::MFILE.raw_os_error())
+                );
+            }
+            drop(taken);
+            for client in &clients {
+                let (_, peer) = listener.accept().await.unwrap();
+                assert_eq!(peer, client.local_addr().unwrap());
+            }
+        });
+        setrlimit(Resource::Nofile, limit).unwrap();
+    });
 }
 
 fn open() -> usize {
