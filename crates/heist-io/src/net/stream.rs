@@ -193,8 +193,8 @@ const fn short(done: usize, wanted: usize) -> bool {
 /// The methods of a stream that has its socket, a `$std`, in `io`.
 macro_rules! stream {
     ($type:ty => $std:ty) => {
-        impl $crate::net::stream::Connection for $type {}
-        impl $crate::net::stream::Sealed for $type {
+        impl crate::net::stream::Connection for $type {}
+        impl crate::net::stream::Sealed for $type {
             type Socket = $std;
 
             #[inline]
