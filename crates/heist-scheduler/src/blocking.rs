@@ -199,13 +199,13 @@ impl Pool {
         (state.threads, state.idle, state.queue.len())
     }
 
-    /// Jobs that are inside of their closure.
+    /// Jobs that are inside of their closure. One that runs callbacks is not.
     pub(crate) fn running(&self) -> Vec<TaskRef> {
-        self.state
-            .lock()
-            .running
-            .iter()
-            .map(|(_, task)| task.clone())
+        let state = self.state.lock();
+        let running = state.running.iter().map(|(_, task)| task);
+        running
+            .filter(|task| !task.is_finished())
+            .cloned()
             .collect()
     }
 

@@ -278,13 +278,11 @@ impl LocalScheduler {
         while let Some(runnable) = self.next() {
             drop_quietly(runnable);
         }
-        let limit = shared.platform.now() + LAST_ROUND;
-        shared
-            .threads
-            .gate
-            .wait(&*shared.platform, Some(limit), || {
-                shared.threads.running() <= shared.pool.running().len()
-            });
+        let last = shared.platform.now() + LAST_ROUND;
+        let limit = deadline.map(|deadline| deadline.max(last));
+        shared.threads.gate.wait(&*shared.platform, limit, || {
+            shared.threads.running() <= shared.pool.running().len()
+        });
         guarded(shared, || shared.driver.shut_down());
         shared.threads.join_ended();
         self.report(begun, left)

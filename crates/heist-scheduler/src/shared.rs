@@ -174,6 +174,12 @@ impl Shared {
         &self.slots[..self.slots_used.load(Relaxed)]
     }
 
+    /// How many workers are inside of a poll.
+    pub(crate) fn polls_under_way(&self) -> usize {
+        let odd = |slot: &&Arc<Slot>| slot.own.poll_seq.load(Relaxed) % 2 == 1;
+        self.used_slots().iter().filter(odd).count()
+    }
+
     pub(crate) fn phase(&self) -> u8 {
         // ORDERING(phase): pairs with the store in `enter_phase`.
         self.phase.load(Acquire)

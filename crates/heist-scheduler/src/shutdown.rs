@@ -44,8 +44,7 @@ impl ShutdownReport {
         left: Vec<TaskRef>,
         elapsed: impl FnOnce() -> Duration,
     ) -> Self {
-        let mut blocking = pool.running();
-        blocking.retain(|task| !task.is_finished());
+        let blocking = pool.running();
         let mut seen: HashSet<TaskId> = blocking.iter().map(TaskRef::id).collect();
         let mut tasks = left;
         tasks.retain(|task| seen.insert(task.id()));
@@ -93,7 +92,8 @@ pub(crate) fn shutdown(shared: &Arc<Shared>, grace: Duration) -> ShutdownReport 
 /// What a runtime with nothing in it needs to end: its threads.
 pub(crate) fn undo_start(shared: &Arc<Shared>) {
     begin(shared);
-    drop(finish(shared, None));
+    let deadline = shared.platform.now() + LAST_ROUND;
+    drop(finish(shared, Some(deadline)));
 }
 
 /// Steps 1 and 2. `false`: somebody has done them.
@@ -119,7 +119,7 @@ fn finish(shared: &Arc<Shared>, deadline: Option<Instant>) -> Vec<TaskRef> {
     });
     let left = outlived(&shared.registry);
     stop(shared);
-    wait_for_threads(shared);
+    wait_for_threads(shared, deadline);
     // Only where all workers are stuck is there anything left to empty.
     shared.drop_queued();
     guarded(&**shared, || shared.driver.shut_down());
@@ -148,19 +148,27 @@ fn stop(shared: &Arc<Shared>) {
     shared.pool.close();
 }
 
-/// Waits for threads that are not known to be stuck, as long as tasks go on ending.
-fn wait_for_threads(shared: &Shared) {
+/// Waits for threads that are not known to be stuck: for the rest of the grace, since they may be inside of callbacks, and
+/// then as long as tasks go on ending, or threads are missing that are in nobody's code and only want a processor.
+fn wait_for_threads(shared: &Shared, deadline: Option<Instant>) {
+    let mut rounds = MOST_ROUNDS;
     loop {
         let before = shared.registry.len();
-        let deadline = shared.platform.now() + LAST_ROUND;
-        let ended = shared
-            .threads
-            .gate
-            .wait(&*shared.platform, Some(deadline), || {
-                // A closure that still runs was given the whole grace.
-                shared.threads.running() <= shared.pool.running().len()
-            });
-        if ended || shared.registry.len() >= before {
+        let last = shared.platform.now() + LAST_ROUND;
+        let limit = deadline.map(|deadline| deadline.max(last));
+        let ended = shared.threads.gate.wait(&*shared.platform, limit, || {
+            // A closure that still runs was given the whole grace.
+            shared.threads.running() <= shared.pool.running().len()
+        });
+        if ended {
+            return;
+        }
+        if shared.registry.len() < before {
+            continue;
+        }
+        rounds -= 1;
+        let stuck = shared.pool.running().len() + shared.polls_under_way();
+        if rounds == 0 || shared.threads.running() <= stuck {
             return;
         }
     }
@@ -210,3 +218,6 @@ pub(crate) const REASON: &str = "the runtime is shut down";
 
 /// How long shutdown waits for threads after the grace, each time.
 const LAST_ROUND: Duration = Duration::from_millis(100);
+
+/// How often, at most, while nothing ends.
+const MOST_ROUNDS: u32 = 50;

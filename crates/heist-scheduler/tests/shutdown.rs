@@ -122,6 +122,36 @@ fn a_stuck_blocking_closure_is_reported() {
     });
 }
 
+#[test]
+fn callbacks_of_what_has_just_ended_run_before_shutdown_returns() {
+    bounded("shutdown beside callbacks", || {
+        for blocking in [false, true] {
+            let (scheduler, _) = start(2);
+            let (entered, gate, ran) = (Flag::default(), Flag::default(), Flag::default());
+            let end = gate.clone();
+            let body = move || end.wait("the callback is there");
+            let task = if blocking {
+                scheduler.spawn_blocking(body, meta())
+            } else {
+                scheduler.spawn(async move { body() }, meta())
+            };
+            let (inside, done, own) = (entered.clone(), ran.clone(), scheduler.clone());
+            task.add_done_callback(move |_| {
+                inside.raise();
+                wait_until("shutdown has begun", || own.is_closed());
+                // For longer than shutdown needs if it forgets about this.
+                (0..10_000).for_each(|_| std::thread::yield_now());
+                done.raise();
+            });
+            gate.raise();
+            entered.wait("the callback runs");
+            let report = scheduler.shutdown(Duration::from_secs(50));
+            assert!(ran.is_raised(), "{report:?}");
+            assert!(report.is_clean(), "{report:?}");
+        }
+    });
+}
+
 #[track_caller]
 fn meta_here() -> heist_core::task::Meta {
     heist_core::task::Meta::caller()
