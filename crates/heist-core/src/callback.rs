@@ -158,7 +158,7 @@ fn push(
 }
 
 fn follow(task: &TaskRef, action: Action) {
-    if action == Action::Late {
+    if action == Action::Late && !mutated("late-callback-forgotten") {
         // SAFETY: `Late` counted a handle for the one who drains.
         drain_soon(unsafe { TaskRef::adopt(task.pointer()) });
     }
@@ -270,11 +270,13 @@ fn drain(task: &TaskRef) -> Action {
 unsafe fn drain_late(task: TaskRef) {
     match drain(&task) {
         // SAFETY: the action gave this thread what it owes.
-        Action::WakeJoin => unsafe {
+        Action::WakeJoin if !mutated("held-awaiter-forgotten") => unsafe {
             wake_join(task.pointer(), |state| state.woken());
         },
         // SAFETY: the action set `taken` for this thread; the handle keeps the cell.
-        Action::DropOutput => unsafe { drop_output(task.pointer()) },
+        Action::DropOutput if !mutated("held-output-forgotten") => unsafe {
+            drop_output(task.pointer());
+        },
         _ => {}
     }
 }

@@ -200,7 +200,7 @@ impl Drop for Place {
             .iter()
             .position(|entry| entry.id == self.id);
         let gone = at.map(|at| catchers.entries.swap_remove(at));
-        if catchers.entries.is_empty() {
+        if catchers.entries.is_empty() && !mutated("catch-flag-stays") {
             let _ = self.task.header().state.uncatch();
         }
         let mut wake = Vec::new();

@@ -7,7 +7,7 @@ use crate::callback::{self, CallbackId, Finished};
 use crate::context::RuntimeKey;
 use crate::error::TaskError;
 use crate::shared::Shared;
-use crate::sync::spin;
+use crate::sync::{mutated, spin};
 use crate::task::cell::{Cell, Header, Origin, Stage, settle};
 use crate::task::handle::Join;
 use crate::task::harness::bodyless::Promised;
@@ -83,7 +83,7 @@ unsafe fn complete<T>(
 ) -> Result<(), Result<T, TaskError>> {
     // SAFETY: the caller keeps the cell.
     let header = unsafe { pointer.as_ref() };
-    if header.state.claim() == Action::Refused {
+    if header.state.claim() == Action::Refused && !mutated("promise-unclaimed") {
         return Err(output);
     }
     let unwanted = !header
@@ -106,7 +106,9 @@ unsafe fn complete<T>(
         // SAFETY: `waking` was set for this thread; the caller keeps the cell.
         Action::WakeJoin => unsafe { callback::wake_join(pointer, |state| state.woken()) },
         // SAFETY: the action set `taken` for this thread; the caller keeps the cell.
-        Action::DropOutput => unsafe { callback::drop_output(pointer) },
+        Action::DropOutput if !mutated("promise-output-forgotten") => unsafe {
+            callback::drop_output(pointer);
+        },
         // SAFETY: a handle was counted for the one who drains.
         Action::Drain => callback::drain_soon(unsafe { TaskRef::adopt(pointer) }),
         _ => {}
@@ -223,7 +225,8 @@ impl Future for Cancellation<'_> {
         // The event that ends the wait sees the flag, or this one sees that it has been.
         let refused = header.state.watch() == Action::Refused;
         let seen = header.state.load();
-        if refused || !seen.has(Snapshot::JOIN | Snapshot::CALLBACKS) {
+        let over = refused || !seen.has(Snapshot::JOIN | Snapshot::CALLBACKS);
+        if over && !mutated("cancellation-no-recheck") {
             return Poll::Ready(());
         }
         Poll::Pending

@@ -190,7 +190,8 @@ impl Registry {
     /// The shard for threads that are no workers. `None` if the registry is closed.
     pub(crate) fn outside(&self) -> Option<MutexGuard<'_, LocalShard>> {
         let outside = self.outside.lock();
-        (!self.inner.closed.load(Relaxed)).then_some(outside)
+        let closed = self.inner.closed.load(Relaxed) && !mutated("closed-unseen");
+        (!closed).then_some(outside)
     }
 
     /// Takes the task at this place out.
@@ -307,7 +308,8 @@ impl Shard {
         let mut head = self.remote.load(Relaxed);
         loop {
             slot.store(link(head as u32), Relaxed);
-            let next = ((head >> 32) + 1) << 32 | u64::from(index);
+            let one = u64::from(!mutated("remote-removal-uncounted"));
+            let next = ((head >> 32) + one) << 32 | u64::from(index);
             // ORDERING(registry-free): hands the link, and the slot, to the owner.
             match self
                 .remote

@@ -29,7 +29,7 @@ use crate::context::RuntimeKey;
 use crate::error::TaskError;
 use crate::registry::LocalShard;
 use crate::schedule::{Schedule, Why, local_of};
-use crate::sync::{AcqRel, Acquire, Arc, AtomicPtr, AtomicUsize, Relaxed, UnsafeCell};
+use crate::sync::{AcqRel, Acquire, Arc, AtomicPtr, AtomicUsize, Relaxed, UnsafeCell, mutated};
 use std::alloc::Layout;
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -287,6 +287,11 @@ pub(crate) unsafe fn with_scheduler<S: Schedule, R>(
         // SAFETY: SCHED-2: the frame borrows it for longer than this call.
         let local = unsafe { &*local };
         return f(Ok((scheduler, local)));
+    }
+    if mutated("hand-over-uncounted") {
+        // SAFETY: none: a model plants this defect, and keeps the memory.
+        let borrowed = unsafe { Arc::from_raw(scheduler) };
+        return f(Err(&ManuallyDrop::new(borrowed)));
     }
     // SAFETY: SCHED-1: the task is not over, so the registry's anchor keeps the scheduler alive up to here.
     unsafe { Arc::increment_strong_count(scheduler) };

@@ -10,7 +10,7 @@ use crate::context::{self, FRAME};
 use crate::error::{ExceptionContext, ExceptionKind, Panic, TaskError, caught, drop_quietly};
 use crate::registry::LocalShard;
 use crate::schedule::{Schedule, Why, local_of};
-use crate::sync::Arc;
+use crate::sync::{Arc, mutated};
 use std::any::Any;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -125,6 +125,7 @@ impl<K: BodyKind, B: Future, S: Schedule> Run<K, B, S> {
         match polled {
             Ok(Poll::Pending) if !resumed => match self.header().state.pending() {
                 Action::Idle => Ran::Idle,
+                Action::Requeue if mutated("requeue-forgotten") => Ran::Idle,
                 // SAFETY: `sched` is set and `run` was given up: the right is this thread's.
                 Action::Requeue => Ran::Yielded(unsafe { Runnable::from_header(self.header) }),
                 _ => self.cancelled(),

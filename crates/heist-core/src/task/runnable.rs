@@ -3,7 +3,7 @@
 use super::cell::Header;
 use super::id::TaskId;
 use super::task_ref::TaskRef;
-use crate::sync::{AcqRel, AtomicPtr, Relaxed};
+use crate::sync::{AcqRel, AtomicPtr, Relaxed, mutated};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -123,7 +123,12 @@ impl RunnableSlot {
             return None;
         }
         // ORDERING(runnable-slot): Acquire takes the task over.
-        Self::own(self.0.swap(std::ptr::null_mut(), AcqRel))
+        let order = if mutated("slot-relaxed") {
+            Relaxed
+        } else {
+            AcqRel
+        };
+        Self::own(self.0.swap(std::ptr::null_mut(), order))
     }
 
     #[inline]

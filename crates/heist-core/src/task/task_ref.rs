@@ -5,6 +5,7 @@ use super::id::TaskId;
 use super::state::{Action, Snapshot, TaskState};
 use crate::callback::{self, CallbackId};
 use crate::context::FRAME;
+use crate::sync::mutated;
 use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
@@ -133,7 +134,7 @@ impl TaskRef {
 
     /// Ends it without clean-up. See [`Task::abort`](crate::task::Task::abort).
     pub fn abort(&self) -> bool {
-        self.request(None, true)
+        self.request(None, !mutated("abort-as-cancel"))
     }
 
     fn request(&self, reason: Option<Cow<'static, str>>, abort: bool) -> bool {

@@ -1,6 +1,7 @@
 //! The waker of a task: a counted pointer to its cell.
 
 use super::cell::{Header, settle};
+use crate::sync::mutated;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::task::{RawWaker, RawWakerVTable, Waker};
@@ -45,7 +46,12 @@ unsafe fn wake(data: *const ()) {
     // SAFETY: the contract of `RawWaker`.
     let header = unsafe { header(data) };
     // SAFETY: the waker keeps the cell up to this event, which takes its count.
-    let action = unsafe { header.as_ref() }.state.wake_by_value();
+    let state = unsafe { &header.as_ref().state };
+    let action = if mutated("waker-not-given-up") {
+        state.wake()
+    } else {
+        state.wake_by_value()
+    };
     // SAFETY: the waker's count is given up.
     unsafe { settle(header, action) };
 }

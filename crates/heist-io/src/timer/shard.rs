@@ -166,9 +166,13 @@ impl Shard {
             // SAFETY: as above. The last touch (INV-2).
             let state = unsafe { &(*node).state };
             // ORDERING(timer-state): pairs with the owner's Acquire load.
-            state.store(to, Release);
+            if !mutated("timer-fired-untold") {
+                state.store(to, Release);
+            }
         }
-        self.note(&state.wheel);
+        if !mutated("timer-fired-unnoted") {
+            self.note(&state.wheel);
+        }
         more
     }
 
