@@ -7,6 +7,7 @@
 
 mod scheduler;
 mod task;
+pub mod whole;
 
 pub use scheduler::{Local, Runtime, Scheduler};
 pub use task::{Body, Counting, Counts, Opener, Output, World};
@@ -14,18 +15,36 @@ pub use task::{Body, Counting, Counts, Opener, Output, World};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Each planted defect, with the model that must fail because of it.
+/// Each planted defect, with the model that must fail because of it. Every model has one at least.
 pub const MUTATIONS: &[(&str, &str)] = &[
-    ("racing_pairs_of_an_idle_task", "task-word-relaxed"),
+    ("a_callback_races_with_the_end", "callback-drained-unlocked"),
     (
         "a_callback_added_late_races_with_the_drain",
         "callback-drained-unlocked",
     ),
     (
-        "an_inspector_races_with_the_end_of_a_task",
-        "registry-ignore-lock",
+        "a_late_callback_races_with_the_take_and_the_handles_drop",
+        "late-callback-forgotten",
+    ),
+    (
+        "a_late_callback_races_with_the_take_and_the_handles_drop",
+        "held-output-forgotten",
+    ),
+    (
+        "an_awaiter_that_a_late_callback_holds_back_is_woken",
+        "held-awaiter-forgotten",
+    ),
+    ("a_catcher_races_with_cancel", "requeue-forgotten"),
+    ("a_catcher_races_with_cancel_and_abort", "abort-as-cancel"),
+    (
+        "a_catcher_that_is_dropped_passes_the_request_on",
+        "catch-flag-stays",
     ),
     ("among_siblings_one_takes", "catch-clock-runs"),
+    ("a_user_spawns_and_joins", "notify-fence"),
+    ("a_user_adds_a_callback", "task-word-relaxed"),
+    ("a_user_cancels", "requeue-forgotten"),
+    ("a_user_keeps_a_promise", "task-word-relaxed"),
     (
         "an_event_races_with_the_clear_and_the_waiter",
         "clear-any-tick",
@@ -34,11 +53,99 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "an_event_races_with_the_clear_and_the_waiter",
         "readiness-no-recheck",
     ),
+    (
+        "the_end_of_the_runtime_wakes_a_waiter",
+        "readiness-no-recheck",
+    ),
     ("an_earlier_timer_wakes_the_sleeper", "timer-no-fence"),
+    ("a_timer_is_dropped_while_it_fires", "timer-fired-unnoted"),
+    ("a_timer_is_awaited_while_it_fires", "timer-fired-untold"),
+    ("a_result_races_with_the_await", "task-word-relaxed"),
+    ("a_result_races_with_the_cancellation", "promise-unclaimed"),
+    ("a_result_races_with_the_drop", "promise-output-forgotten"),
+    (
+        "waiting_for_the_cancellation_races_with_it",
+        "cancellation-no-recheck",
+    ),
+    (
+        "an_inspector_races_with_the_end_of_a_task",
+        "registry-ignore-lock",
+    ),
+    (
+        "a_slot_is_reused_while_an_inspector_looks",
+        "registry-ignore-lock",
+    ),
+    (
+        "the_end_elsewhere_races_with_a_spawn_on_the_worker",
+        "remote-removal-uncounted",
+    ),
+    (
+        "a_remote_wake_races_with_the_end_of_the_runtime",
+        "hand-over-uncounted",
+    ),
+    ("owner_against_thief_of_the_lifo_slot", "slot-relaxed"),
+    ("the_last_two_tasks_end_while_shutdown_waits", "empty-fence"),
+    (
+        "a_remote_wake_against_the_end_of_the_scheduler",
+        "hand-over-uncounted",
+    ),
+    ("a_token_outlives_other_parking", "parker-token-ignored"),
+    ("submit_against_timing_out", "call-missed"),
+    ("a_spawn_from_outside_against_shutdown", "closed-unseen"),
+    (
+        "a_worker_blocks_on_a_task_behind_it",
+        "announce-calls-nobody",
+    ),
+    ("two_workers_steal_and_join", "notify-fence"),
+    ("two_workers_steal_and_join", "sleep-fence"),
+    (
+        "a_task_with_a_callback_is_cancelled_and_dropped",
+        "task-word-relaxed",
+    ),
+    (
+        "a_stop_against_the_sleep_of_a_local_scheduler",
+        "local-sleep-fence",
+    ),
+    (
+        "a_stop_against_the_sleep_of_a_local_scheduler",
+        "local-wake-fence",
+    ),
+    (
+        "a_spawn_from_outside_against_the_sleep_of_a_local_scheduler",
+        "local-sleep-fence",
+    ),
+    (
+        "a_spawn_from_outside_against_the_sleep_of_a_local_scheduler",
+        "local-wake-fence",
+    ),
+    (
+        "a_spawn_from_outside_against_the_end_of_a_local_scheduler",
+        "closed-unseen",
+    ),
     ("push_against_falling_asleep", "notify-fence"),
     ("push_against_falling_asleep", "sleep-fence"),
+    ("two_pushes_against_two_falling_asleep", "notify-fence"),
+    (
+        "two_pushes_against_the_sleeper_in_the_driver",
+        "sleep-fence",
+    ),
     ("push_against_last_searcher", "last-searcher-fence"),
+    ("taken_against_leaving", "taken-uncounted"),
     ("leaving_the_driver_against_retiring_watcher", "watch-alone"),
+    ("a_task_is_run_and_the_runtime_ends", "sleep-fence"),
+    ("racing_pairs_of_a_queued_task", "task-word-relaxed"),
+    ("racing_pairs_of_an_idle_task", "task-word-relaxed"),
+    ("racing_pairs_of_a_finished_task", "late-callback-forgotten"),
+    ("a_wake_by_value_races_with_the_poll", "waker-not-given-up"),
+    (
+        "two_wakes_and_a_cancel_race_with_the_poll",
+        "waker-not-given-up",
+    ),
+    (
+        "the_handle_is_polled_and_dropped_while_the_task_ends",
+        "task-word-relaxed",
+    ),
+    ("the_awaiter_is_woken_or_sees_the_end", "task-word-relaxed"),
 ];
 
 /// Explores `model`, and prints how much that was.
@@ -49,13 +156,24 @@ pub const MUTATIONS: &[(&str, &str)] = &[
 ///
 /// If an interleaving fails.
 pub fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    explore_at_most(usize::MAX, name, model);
+}
+
+/// The same with at most `bound` pre-emptions, for models that would take minutes with more.
+///
+/// # Panics
+///
+/// If an interleaving fails.
+pub fn explore_at_most(bound: usize, name: &str, model: impl Fn() + Send + Sync + 'static) {
     if let Ok(mutation) = std::env::var("HEIST_MUTATION") {
         heist_core::sync::set_mutation(&mutation);
         heist_scheduler::sync::set_mutation(&mutation);
         heist_io::sync::set_mutation(&mutation);
     }
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(2));
+    builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(2).min(bound));
+    // A whole scheduler with two workers makes more steps than loom allows by default.
+    builder.max_branches = builder.max_branches.max(4_000);
     let iterations = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&iterations);
     builder.check(move || {

@@ -8,6 +8,8 @@ use heist_core::registry::{LocalShard, Registry};
 use heist_core::schedule::{Schedule, Why, worker_frame};
 use heist_core::task::{Ran, Runnable, RunnableSlot};
 use loom::sync::Mutex;
+use loom::sync::atomic::AtomicBool;
+use loom::sync::atomic::Ordering::{Acquire, Release};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,6 +24,13 @@ pub struct Scheduler {
     driver: Arc<dyn Driver>,
     platform: Arc<dyn Platform>,
     started: Instant,
+    ended: AtomicBool,
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        self.ended.store(true, Release);
+    }
 }
 
 impl fmt::Debug for Scheduler {
@@ -49,6 +58,8 @@ impl Schedule for Scheduler {
             self.slot.swap(runnable).is_none(),
             "a task has one runnable"
         );
+        // As a notification would: the task may be over by now, and all others may have let go.
+        assert!(!self.ended.load(Acquire), "a use after the end");
     }
 
     fn registry(&self) -> &Registry {
@@ -126,6 +137,7 @@ impl Runtime {
             driver: Arc::new(Nothing),
             platform: Arc::new(Nothing),
             started: Instant::now(),
+            ended: AtomicBool::new(false),
         });
         scheduler.registry.anchor(&scheduler);
         Self(scheduler)

@@ -11,9 +11,9 @@ fn a_callback_races_with_the_end() {
     explore("a_callback_races_with_the_end", || {
         let world = World::new();
         world.opener().open();
+        World::add_callback(&world.view, &world.counts);
         let (view, counts) = (world.view.clone(), Arc::clone(&world.counts));
         let other = thread::spawn(move || {
-            World::add_callback(&view, &counts);
             World::add_callback(&view, &counts);
         });
         world.runtime.run_once();

@@ -79,14 +79,16 @@ fn a_remote_wake_races_with_the_end_of_the_runtime() {
         let mut world = World::idle();
         drop(world.task.take());
         let opener = world.opener();
+        // Also keeps the memory, so that a use after the end is seen.
+        let weak = std::sync::Arc::downgrade(&world.runtime.0);
         let other = thread::spawn(move || opener.open());
         world.view.abort();
         while !world.view.is_finished() {
-            world.runtime.run_once();
-            thread::yield_now();
+            if !world.runtime.run_once() {
+                thread::yield_now();
+            }
         }
         world.runtime.close();
-        let weak = std::sync::Arc::downgrade(&world.runtime.0);
         let World { runtime, view, .. } = world;
         drop((runtime, view));
         other.join().expect("the model's thread");

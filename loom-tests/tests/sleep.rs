@@ -2,13 +2,10 @@
 
 #![cfg(loom)]
 
-use heist_core::driver::{Driver, Wait};
 use heist_core::task::Meta;
 use heist_loom_tests::explore;
-use heist_scheduler::{Config, Scheduler, SystemPlatform, models};
-use std::any::Any;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use heist_loom_tests::whole::{end, start};
+use heist_scheduler::models;
 
 #[test]
 fn push_against_falling_asleep() {
@@ -23,6 +20,14 @@ fn two_pushes_against_two_falling_asleep() {
     explore(
         "two_pushes_against_two_falling_asleep",
         models::two_pushes_against_two_falling_asleep,
+    );
+}
+
+#[test]
+fn two_pushes_against_the_sleeper_in_the_driver() {
+    explore(
+        "two_pushes_against_the_sleeper_in_the_driver",
+        models::two_pushes_against_the_sleeper_in_the_driver,
     );
 }
 
@@ -47,58 +52,6 @@ fn leaving_the_driver_against_retiring_watcher() {
     );
 }
 
-#[derive(Debug)]
-struct ModelDriver {
-    token: loom::sync::Mutex<bool>,
-    changed: loom::sync::Condvar,
-}
-
-impl Driver for ModelDriver {
-    fn turn(&self, _: usize, wait: Wait) -> usize {
-        let mut token = self.token.lock().unwrap();
-        while !*token && wait != Wait::Never {
-            token = self.changed.wait(token).unwrap();
-        }
-        *token = false;
-        0
-    }
-
-    fn unpark(&self) {
-        *self.token.lock().unwrap() = true;
-        self.changed.notify_one();
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    fn advance(&self, _: usize) -> usize {
-        0
-    }
-
-    fn shut_down(&self) {}
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-fn start(workers: usize) -> Scheduler {
-    let mut config = Config::default();
-    config.worker_threads = workers;
-    config.max_spare_workers = 1;
-    let driver = ModelDriver {
-        token: loom::sync::Mutex::new(false),
-        changed: loom::sync::Condvar::new(),
-    };
-    Scheduler::start(
-        config,
-        |_| Ok(Arc::new(driver)),
-        Arc::new(SystemPlatform::new()),
-    )
-    .unwrap()
-}
-
 #[test]
 fn a_task_is_run_and_the_runtime_ends() {
     explore("a_task_is_run_and_the_runtime_ends", || {
@@ -108,6 +61,6 @@ fn a_task_is_run_and_the_runtime_ends() {
             scheduler.block_on(task, Meta::caller()).unwrap().unwrap(),
             7
         );
-        assert!(scheduler.shutdown(Duration::from_secs(1)).is_clean());
+        end(&scheduler);
     });
 }

@@ -12,6 +12,8 @@
 //!   taken the lock again. A thread that times out with a call outstanding takes the call.
 //! * INV-3: no user code runs under the lock: jobs are run and dropped after it was given back.
 
+pub(crate) mod models;
+
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
@@ -22,7 +24,7 @@ use heist_core::schedule::Schedule;
 use heist_core::task::{Ran, Runnable, TaskRef};
 
 use crate::config::Config;
-use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Relaxed};
+use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Relaxed, mutation};
 use crate::threads::{Threads, drop_quietly};
 
 /// What a pool asks of the scheduler that it belongs to.
@@ -178,7 +180,8 @@ impl Pool {
         state.idle += 1;
         while state.called == 0 && !state.closed {
             let outcome = self.work.wait_for(state, KEEP_ALIVE);
-            if outcome.timed_out() && state.called == 0 && !state.closed {
+            let called = state.called > 0 && !mutation("call-missed");
+            if outcome.timed_out() && !called && !state.closed {
                 state.idle -= 1;
                 return false;
             }

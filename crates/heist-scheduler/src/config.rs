@@ -50,7 +50,7 @@ impl Default for Config {
         Self {
             worker_threads: cores.min(MOST_WORKERS),
             max_blocking_threads: 512,
-            max_spare_workers: (4 * cores).min(MOST_SPARES),
+            max_spare_workers: (sync::SPARES_PER_CORE * cores).min(MOST_SPARES),
             thread_name: "heist-worker".to_owned(),
             thread_stack_size: None,
             on_thread_start: None,

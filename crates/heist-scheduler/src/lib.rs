@@ -21,6 +21,8 @@ mod call;
 mod config;
 mod local;
 mod metrics;
+#[doc(hidden)]
+pub mod models;
 mod platform;
 mod queue;
 mod rng;
@@ -42,5 +44,3 @@ pub use metrics::{Metrics, WorkerMetrics};
 pub use platform::SystemPlatform;
 pub use scheduler::Scheduler;
 pub use shutdown::ShutdownReport;
-#[doc(hidden)]
-pub use sleep::models;

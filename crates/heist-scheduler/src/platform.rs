@@ -75,7 +75,7 @@ impl ThreadParker {
 
 impl Parker for ThreadParker {
     fn park(&self, deadline: Option<Instant>) {
-        if self.take_token() {
+        if self.take_token() && !sync::mutation("parker-token-ignored") {
             return;
         }
         let limit = deadline.map(|at| at.saturating_duration_since(sync::now()));

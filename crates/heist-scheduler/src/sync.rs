@@ -8,6 +8,8 @@
 mod deque;
 #[cfg(loom)]
 mod lock;
+#[cfg(loom)]
+mod padded;
 
 #[cfg(not(loom))]
 mod imp {
@@ -35,6 +37,16 @@ mod imp {
 
     /// Tasks that a deque holds before more of them go to the injector.
     pub(crate) const LOCAL_CAPACITY: usize = 4096;
+
+    /// Threads for the places of blocked workers.
+    pub(crate) const SPARES_PER_CORE: usize = 4;
+
+    pub(crate) use crossbeam_utils::CachePadded;
+
+    /// Lets a bounded wait time out. In models: here it is only a wake-up.
+    pub(crate) fn expire(condvar: &Condvar) {
+        condvar.notify_all();
+    }
 
     /// Whether a model asked for the named defect. Never, outside of models.
     #[inline(always)]
@@ -77,7 +89,8 @@ mod imp {
 #[cfg(loom)]
 mod imp {
     pub(crate) use super::deque::{Deque, Injector, Steal, Stealer};
-    pub(crate) use super::lock::{Condvar, Mutex, MutexGuard};
+    pub(crate) use super::lock::{Condvar, Mutex, MutexGuard, expire};
+    pub(crate) use super::padded::CachePadded;
     pub(crate) use loom::sync::atomic::{
         AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
     };
@@ -89,6 +102,7 @@ mod imp {
     pub(crate) const LIFO_STREAK: u32 = 1;
     pub(crate) const SEARCH_PASSES: u32 = 1;
     pub(crate) const LOCAL_CAPACITY: usize = 4;
+    pub(crate) const SPARES_PER_CORE: usize = 1;
 
     // Not loom's: one choice holds for all executions of a model.
     static MUTATION: std::sync::OnceLock<String> = std::sync::OnceLock::new();
@@ -125,7 +139,6 @@ mod imp {
     }
 }
 
-pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use imp::*;
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 // Not loom's: the contract of core hands runtimes, drivers and parkers over as trait objects in std's `Arc`.

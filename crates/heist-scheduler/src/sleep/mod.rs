@@ -32,8 +32,7 @@ use heist_core::platform::Parker;
 use crate::sync::{Arc, AtomicBool, CachePadded, Mutex, Relaxed, full_fence, mutation};
 
 pub(crate) mod counters;
-#[doc(hidden)]
-pub mod models;
+pub(crate) mod models;
 pub(crate) mod role;
 
 use counters::{Change, Idle, Snapshot};
@@ -181,7 +180,9 @@ impl Sleep {
         }
         let wake = list.take();
         if !matches!(wake, Wake::Nobody) {
-            self.idle.change(Change::GET_UP.and(Change::START_SEARCH));
+            if !mutation("taken-uncounted") {
+                self.idle.change(Change::GET_UP.and(Change::START_SEARCH));
+            }
             self.publish_watch(&list);
         }
         wake

@@ -1,6 +1,8 @@
 //! Models of the protocol in `README.md`, for the loom tests: each is one execution, to be explored by
 //! `loom::model`.
 
+#![expect(clippy::missing_panics_doc, reason = "a model fails by a panic")]
+
 use heist_core::platform::{Parker, Platform};
 
 use super::role::Role;
@@ -13,6 +15,8 @@ struct World {
     sleep: Sleep,
     role: Role,
     queue: Injector<u32>,
+    /// Ends a turn of the driver, in which only the thread sleeps that made this.
+    driver: Arc<dyn Parker>,
 }
 
 impl World {
@@ -25,6 +29,7 @@ impl World {
             sleep,
             role: Role::new(),
             queue: Injector::new(),
+            driver: parker(),
         })
     }
 
@@ -42,7 +47,16 @@ impl World {
 
     fn notify(&self) {
         if self.sleep.must_wake() {
-            wake(self.sleep.take_sleeper(false));
+            self.wake(self.sleep.take_sleeper(false));
+        }
+    }
+
+    fn wake(&self, wake: Wake) {
+        match wake {
+            Wake::Nobody => {}
+            Wake::Parker(parker) => parker.unpark(),
+            Wake::Driver => self.driver.unpark(),
+            Wake::Spare { .. } => unreachable!("nobody was blocked"),
         }
     }
 
@@ -72,14 +86,6 @@ impl World {
                 searching = true;
             }
         }
-    }
-}
-
-fn wake(wake: Wake) {
-    match wake {
-        Wake::Nobody => {}
-        Wake::Parker(parker) => parker.unpark(),
-        Wake::Driver | Wake::Spare { .. } => unreachable!("nobody sleeps there"),
     }
 }
 
@@ -122,6 +128,46 @@ pub fn two_pushes_against_two_falling_asleep() {
         .map(|worker| worker.join().expect("no panic"))
         .sum();
     assert_eq!(found, 3);
+}
+
+/// Claim 1 with the other bed: this thread sleeps in the driver, another one falls asleep on its parker.
+pub fn two_pushes_against_the_sleeper_in_the_driver() {
+    let world = World::new(2);
+    world.sleep.move_in(1, parker());
+    assert!(world.role.try_acquire(1));
+    let worker = thread::spawn({
+        let world = Arc::clone(&world);
+        move || {
+            let parker = parker();
+            world.sleep.move_in(0, Arc::clone(&parker));
+            world.find_one(0, &*parker, false)
+        }
+    });
+    let publisher = thread::spawn({
+        let world = Arc::clone(&world);
+        move || {
+            world.publish(1);
+            world.publish(2);
+        }
+    });
+    let found = loop {
+        let rest = world.sleep.fall_asleep(1, Bed::Driver, false, true);
+        assert!(matches!(rest, Rest::Asleep { .. }), "nobody was blocked");
+        if world.queue.is_empty() {
+            world.driver.park(None);
+        }
+        let searching = !world.sleep.leave(1);
+        let found = world.take();
+        if searching && world.sleep.end_search() && !world.queue.is_empty() {
+            world.notify();
+        }
+        if let Some(item) = found {
+            break item;
+        }
+    };
+    world.role.release();
+    publisher.join().expect("no panic");
+    assert_eq!(found + worker.join().expect("no panic"), 3);
 }
 
 /// Claim 2: the publisher relies on a searcher that finds something else, and never comes back.
@@ -171,7 +217,7 @@ pub fn taken_against_leaving() {
         move || {
             let taken = world.sleep.take_sleeper(false);
             let did = !matches!(taken, Wake::Nobody);
-            wake(taken);
+            world.wake(taken);
             did
         }
     });
@@ -207,7 +253,7 @@ pub fn leaving_the_driver_against_retiring_watcher() {
         move || {
             world.role.release();
             assert!(world.sleep.leave(0));
-            wake(world.sleep.ensure_watch());
+            world.wake(world.sleep.ensure_watch());
         }
     });
     // The watcher's period is over: it gets up, looks, and goes to sleep again until it has taken the driver over or

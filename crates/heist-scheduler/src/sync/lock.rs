@@ -3,6 +3,8 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use super::{AtomicBool, Relaxed};
+
 /// A mutex without poisoning.
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
@@ -49,23 +51,36 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// What a timed wait says. In a model nothing ever times out.
+/// What a timed wait says. In a model nothing times out unless the model says so: see [`expire`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct WaitTimeoutResult;
+pub(crate) struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
     pub(crate) fn timed_out(self) -> bool {
-        false
+        self.0
     }
 }
 
 /// A condition variable.
 #[derive(Debug)]
-pub(crate) struct Condvar(loom::sync::Condvar);
+pub(crate) struct Condvar {
+    inner: loom::sync::Condvar,
+    /// The next bounded wait that ends, or begins, has timed out.
+    expired: AtomicBool,
+}
+
+/// Lets a bounded wait time out: the one that goes on now, else the next. The caller holds the mutex.
+pub(crate) fn expire(condvar: &Condvar) {
+    condvar.expired.store(true, Relaxed);
+    condvar.inner.notify_one();
+}
 
 impl Condvar {
     pub(crate) fn new() -> Self {
-        Self(loom::sync::Condvar::new())
+        Self {
+            inner: loom::sync::Condvar::new(),
+            expired: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
@@ -74,7 +89,7 @@ impl Condvar {
             .take()
             .expect("a guard is empty only inside of a wait");
         guard.0 = Some(
-            self.0
+            self.inner
                 .wait(inner)
                 .unwrap_or_else(std::sync::PoisonError::into_inner),
         );
@@ -85,15 +100,17 @@ impl Condvar {
         guard: &mut MutexGuard<'_, T>,
         _limit: Duration,
     ) -> WaitTimeoutResult {
-        self.wait(guard);
-        WaitTimeoutResult
+        if !self.expired.load(Relaxed) {
+            self.wait(guard);
+        }
+        WaitTimeoutResult(self.expired.swap(false, Relaxed))
     }
 
     pub(crate) fn notify_one(&self) {
-        self.0.notify_one();
+        self.inner.notify_one();
     }
 
     pub(crate) fn notify_all(&self) {
-        self.0.notify_all();
+        self.inner.notify_all();
     }
 }

@@ -1,0 +1,96 @@
+//! A scheduler with its threads, as small as it can be.
+
+use heist_core::driver::{Driver, Wait};
+use heist_scheduler::{Config, LocalScheduler, Scheduler, SystemPlatform};
+use std::any::Any;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Nothing but a token: a turn waits for it.
+#[derive(Debug)]
+struct ModelDriver {
+    token: loom::sync::Mutex<bool>,
+    changed: loom::sync::Condvar,
+}
+
+impl ModelDriver {
+    fn make() -> Arc<dyn Driver> {
+        Arc::new(Self {
+            token: loom::sync::Mutex::new(false),
+            changed: loom::sync::Condvar::new(),
+        })
+    }
+}
+
+impl Driver for ModelDriver {
+    fn turn(&self, _: usize, wait: Wait) -> usize {
+        let mut token = self.token.lock().unwrap();
+        while !*token && wait != Wait::Never {
+            token = self.changed.wait(token).unwrap();
+        }
+        *token = false;
+        0
+    }
+
+    fn unpark(&self) {
+        *self.token.lock().unwrap() = true;
+        self.changed.notify_one();
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn advance(&self, _: usize) -> usize {
+        0
+    }
+
+    fn shut_down(&self) {}
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// A scheduler with so many workers, and a place for one spare.
+///
+/// # Panics
+///
+/// Never: a model has threads.
+pub fn start(workers: usize) -> Scheduler {
+    let mut config = Config::default();
+    config.worker_threads = workers;
+    config.max_spare_workers = 1;
+    Scheduler::start(
+        config,
+        |_| Ok(ModelDriver::make()),
+        Arc::new(SystemPlatform::new()),
+    )
+    .expect("a model has threads")
+}
+
+/// Ends a scheduler that nothing keeps.
+///
+/// # Panics
+///
+/// If something does.
+pub fn end(scheduler: &Scheduler) {
+    assert!(scheduler.shutdown(GRACE).is_clean());
+}
+
+/// A scheduler for this thread.
+///
+/// # Panics
+///
+/// Never: nothing is started.
+pub fn start_local() -> LocalScheduler {
+    LocalScheduler::new(
+        Config::default(),
+        |_| Ok(ModelDriver::make()),
+        Arc::new(SystemPlatform::new()),
+    )
+    .expect("nothing is started")
+}
+
+/// Time stands still in a model: this never passes.
+pub const GRACE: Duration = Duration::from_secs(1);

@@ -1,0 +1,71 @@
+//! What users model: their own code, on a runtime of this project.
+
+#![cfg(loom)]
+
+use heist::{Runtime, promise};
+use heist_loom_tests::{explore, explore_at_most};
+use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn runtime(workers: usize) -> Runtime {
+    Runtime::builder()
+        .worker_threads(workers)
+        .build()
+        .expect("a model has threads")
+}
+
+fn end(runtime: Runtime) {
+    assert!(runtime.shutdown(Duration::from_secs(1)).is_clean());
+}
+
+#[test]
+fn a_user_spawns_and_joins() {
+    explore("a_user_spawns_and_joins", || {
+        let runtime = runtime(1);
+        let task = runtime.spawn(async { 7 });
+        assert_eq!(runtime.block_on(task).expect("it went through"), 7);
+        end(runtime);
+    });
+}
+
+#[test]
+fn a_user_adds_a_callback() {
+    explore_at_most(1, "a_user_adds_a_callback", || {
+        let runtime = runtime(1);
+        let seen = Arc::new(AtomicUsize::new(0));
+        let task = runtime.spawn(async { 7 });
+        let noted = Arc::clone(&seen);
+        task.add_done_callback(move |finished| {
+            noted.store(*finished.result().expect("it went through"), Relaxed);
+        });
+        assert!(task.wait_blocking().is_ok());
+        // Callbacks run before the one who awaits.
+        assert_eq!(seen.load(Relaxed), 7);
+        end(runtime);
+    });
+}
+
+#[test]
+fn a_user_cancels() {
+    explore_at_most(1, "a_user_cancels", || {
+        let runtime = runtime(1);
+        let task = runtime.spawn(std::future::pending::<()>());
+        assert!(task.cancel());
+        let error = runtime.block_on(task).expect_err("nobody catches it");
+        assert!(error.is_cancelled());
+        end(runtime);
+    });
+}
+
+#[test]
+fn a_user_keeps_a_promise() {
+    explore_at_most(1, "a_user_keeps_a_promise", || {
+        let runtime = runtime(1);
+        let (promise, deferred) = promise();
+        let task = runtime.spawn(async move { promise.set_result(7).is_ok() });
+        assert_eq!(runtime.block_on(deferred).expect("the promise is kept"), 7);
+        assert!(runtime.block_on(task).expect("it went through"));
+        end(runtime);
+    });
+}

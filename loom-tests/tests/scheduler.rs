@@ -1,0 +1,173 @@
+//! What only the scheduler's own crate can reach, and whole schedulers: stealing, blocking, shutdown.
+
+#![cfg(loom)]
+
+use heist_core::task::Meta;
+use heist_loom_tests::whole::{GRACE, end, start, start_local};
+use heist_loom_tests::{explore, explore_at_most};
+use heist_scheduler::models;
+use loom::thread;
+use std::future::{pending, poll_fn};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::Poll;
+
+#[test]
+fn owner_against_thief_of_the_lifo_slot() {
+    explore(
+        "owner_against_thief_of_the_lifo_slot",
+        models::owner_against_thief_of_the_lifo_slot,
+    );
+}
+
+#[test]
+fn the_last_two_tasks_end_while_shutdown_waits() {
+    explore(
+        "the_last_two_tasks_end_while_shutdown_waits",
+        models::the_last_two_tasks_end_while_shutdown_waits,
+    );
+}
+
+#[test]
+fn a_remote_wake_against_the_end_of_the_scheduler() {
+    explore(
+        "a_remote_wake_against_the_end_of_the_scheduler",
+        models::a_remote_wake_against_the_end_of_the_scheduler,
+    );
+}
+
+#[test]
+fn a_token_outlives_other_parking() {
+    explore(
+        "a_token_outlives_other_parking",
+        models::a_token_outlives_other_parking,
+    );
+}
+
+#[test]
+fn submit_against_timing_out() {
+    explore_at_most(
+        1,
+        "submit_against_timing_out",
+        models::submit_against_timing_out,
+    );
+}
+
+#[test]
+fn a_spawn_from_outside_against_shutdown() {
+    explore("a_spawn_from_outside_against_shutdown", || {
+        let scheduler = start(1);
+        let outside = scheduler.clone();
+        let other = thread::spawn(move || outside.spawn(async {}, Meta::caller()));
+        let _ = scheduler.shutdown(GRACE);
+        let task = other.join().expect("the model's thread");
+        assert!(task.is_finished(), "a task was lost");
+    });
+}
+
+#[test]
+fn a_worker_blocks_on_a_task_behind_it() {
+    explore_at_most(1, "a_worker_blocks_on_a_task_behind_it", || {
+        let scheduler = start(1);
+        let own = scheduler.clone();
+        let body = async move {
+            let behind = own.spawn(async { 7 }, Meta::caller());
+            own.block_on(behind, Meta::caller())
+        };
+        let task = scheduler.spawn(body, Meta::caller());
+        let blocked = scheduler.block_on(task, Meta::caller());
+        let inner = blocked.expect("main").expect("the task").expect("the root");
+        assert_eq!(inner.expect("the task behind it"), 7);
+        end(&scheduler);
+    });
+}
+
+// Three threads with whole worker loops: 24 interleavings without a pre-emption, and no end in sight with one, because
+// every relaxed load may see each older value. The protocols in it have models of their own above.
+#[test]
+fn two_workers_steal_and_join() {
+    explore_at_most(0, "two_workers_steal_and_join", || {
+        let scheduler = start(2);
+        let own = scheduler.clone();
+        let body = async move { own.spawn(async { 7 }, Meta::caller()).await };
+        let task = scheduler.spawn(body, Meta::caller());
+        let joined = scheduler.block_on(task, Meta::caller());
+        let child = joined.expect("main").expect("the task");
+        assert_eq!(child.expect("the child"), 7);
+        end(&scheduler);
+    });
+}
+
+#[test]
+fn a_task_with_a_callback_is_cancelled_and_dropped() {
+    explore_at_most(1, "a_task_with_a_callback_is_cancelled_and_dropped", || {
+        let scheduler = start(1);
+        let ran = Arc::new(AtomicUsize::new(0));
+        let task = scheduler.spawn(pending::<()>(), Meta::caller());
+        let noted = Arc::clone(&ran);
+        task.add_done_callback(move |finished| {
+            assert!(finished.result().is_err());
+            noted.fetch_add(1, SeqCst);
+        });
+        assert!(task.cancel());
+        drop(task);
+        end(&scheduler);
+        assert_eq!(ran.load(SeqCst), 1, "callbacks run once");
+    });
+}
+
+#[test]
+fn a_stop_against_the_sleep_of_a_local_scheduler() {
+    explore("a_stop_against_the_sleep_of_a_local_scheduler", || {
+        let scheduler = start_local();
+        let handle = scheduler.handle();
+        let other = thread::spawn(move || handle.stop());
+        scheduler.run_forever();
+        other.join().expect("the model's thread");
+        assert!(scheduler.shutdown(GRACE).is_clean());
+    });
+}
+
+#[test]
+fn a_spawn_from_outside_against_the_sleep_of_a_local_scheduler() {
+    explore(
+        "a_spawn_from_outside_against_the_sleep_of_a_local_scheduler",
+        || {
+            let scheduler = start_local();
+            let handle = scheduler.handle();
+            let ran = Arc::new(loom::sync::atomic::AtomicBool::new(false));
+            let noted = Arc::clone(&ran);
+            let other = thread::spawn(move || {
+                let own = handle.clone();
+                let body = async move {
+                    noted.store(true, loom::sync::atomic::Ordering::Relaxed);
+                    own.stop();
+                };
+                handle.spawn(body, Meta::caller()).detach();
+            });
+            scheduler.run_forever();
+            assert!(ran.load(loom::sync::atomic::Ordering::Relaxed));
+            other.join().expect("the model's thread");
+            assert!(scheduler.shutdown(GRACE).is_clean());
+        },
+    );
+}
+
+#[test]
+fn a_spawn_from_outside_against_the_end_of_a_local_scheduler() {
+    explore(
+        "a_spawn_from_outside_against_the_end_of_a_local_scheduler",
+        || {
+            let scheduler = start_local();
+            let handle = scheduler.handle();
+            let other = thread::spawn(move || {
+                let mut left = Some(());
+                let body = poll_fn(move |_| left.take().map_or(Poll::Pending, Poll::Ready));
+                handle.spawn(body, Meta::caller())
+            });
+            let _ = scheduler.shutdown(GRACE);
+            let task = other.join().expect("the model's thread");
+            assert!(task.is_finished(), "a task was lost");
+        },
+    );
+}
