@@ -100,7 +100,7 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ("two_workers_steal_and_join", "sleep-fence"),
     (
         "a_task_with_a_callback_is_cancelled_and_dropped",
-        "task-word-relaxed",
+        "remote-removal-uncounted",
     ),
     (
         "a_stop_against_the_sleep_of_a_local_scheduler",
