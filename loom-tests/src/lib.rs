@@ -42,6 +42,7 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ),
     ("among_siblings_one_takes", "catch-clock-runs"),
     ("a_user_spawns_and_joins", "notify-fence"),
+    ("a_user_spawns_and_joins", "panic-in-a-task"),
     ("a_user_adds_a_callback", "task-word-relaxed"),
     ("a_user_cancels", "requeue-forgotten"),
     ("a_user_keeps_a_promise", "task-word-relaxed"),
@@ -85,6 +86,7 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ),
     ("owner_against_thief_of_the_lifo_slot", "slot-relaxed"),
     ("the_last_two_tasks_end_while_shutdown_waits", "empty-fence"),
+    ("the_last_root_against_shutdown", "empty-fence"),
     (
         "a_remote_wake_against_the_end_of_the_scheduler",
         "hand-over-uncounted",
@@ -97,7 +99,6 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "announce-calls-nobody",
     ),
     ("two_workers_steal_and_join", "notify-fence"),
-    ("two_workers_steal_and_join", "sleep-fence"),
     (
         "a_task_with_a_callback_is_cancelled_and_dropped",
         "remote-removal-uncounted",
@@ -147,6 +148,11 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ),
     ("the_awaiter_is_woken_or_sees_the_end", "task-word-relaxed"),
 ];
+
+/// Whether this defect shall be planted in the model itself.
+pub fn planted(defect: &str) -> bool {
+    std::env::var("HEIST_MUTATION").is_ok_and(|mutation| mutation == defect)
+}
 
 /// Explores `model`, and prints how much that was.
 ///

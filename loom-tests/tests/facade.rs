@@ -3,7 +3,7 @@
 #![cfg(loom)]
 
 use heist::{Runtime, promise};
-use heist_loom_tests::{explore, explore_at_most};
+use heist_loom_tests::{explore, explore_at_most, planted};
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,10 @@ fn end(runtime: Runtime) {
 fn a_user_spawns_and_joins() {
     explore("a_user_spawns_and_joins", || {
         let runtime = runtime(1);
-        let task = runtime.spawn(async { 7 });
+        let task = runtime.spawn(async {
+            assert!(!planted("panic-in-a-task"), "a panic fails the model");
+            7
+        });
         assert_eq!(runtime.block_on(task).expect("it went through"), 7);
         end(runtime);
     });

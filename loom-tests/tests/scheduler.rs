@@ -21,6 +21,14 @@ fn owner_against_thief_of_the_lifo_slot() {
 }
 
 #[test]
+fn the_last_root_against_shutdown() {
+    explore(
+        "the_last_root_against_shutdown",
+        models::the_last_root_against_shutdown,
+    );
+}
+
+#[test]
 fn the_last_two_tasks_end_while_shutdown_waits() {
     explore(
         "the_last_two_tasks_end_while_shutdown_waits",

@@ -19,8 +19,8 @@
 //!   bound to that thread, stay there. Its runtime runs jobs on that thread, or gives them back.
 
 use crate::context::{self, RuntimeContext};
-use crate::error::{ExceptionKind, TaskError, caught, drop_quietly};
-use crate::sync::{Arc, Weak, mutated};
+use crate::error::{ExceptionKind, TaskError, drop_quietly};
+use crate::sync::{Arc, Weak, caught, mutated};
 use crate::task::cell::{Header, Kind, settle};
 use crate::task::extras::Callback;
 use crate::task::harness::report;

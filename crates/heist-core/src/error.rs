@@ -1,7 +1,7 @@
 //! Why a task has no result, and what the exception handler is told.
 
 use crate::context::{self, RuntimeContext};
-use crate::sync::{Arc, Weak};
+use crate::sync::{Arc, Weak, caught};
 use crate::task::TaskId;
 use std::any::Any;
 use std::borrow::Cow;
@@ -226,11 +226,6 @@ pub(crate) fn drop_quietly<T>(value: T) {
     }
     // A payload that panics with another such payload for ever: a leak is the way out.
     std::mem::forget(caught);
-}
-
-/// Runs user code and catches its panic.
-pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f))
 }
 
 /// What went wrong where nobody could be told otherwise.

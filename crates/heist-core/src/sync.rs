@@ -57,6 +57,12 @@ mod imp {
         std::thread::yield_now();
     }
 
+    /// Runs user code and catches its panic.
+    #[inline]
+    pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(f))
+    }
+
     /// Whether a model asked for the named defect. Never, outside of models.
     #[inline(always)]
     pub(crate) const fn mutated(_name: &str) -> bool {
@@ -85,6 +91,11 @@ mod imp {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
     pub(crate) use loom::thread::yield_now as spin;
+
+    /// Runs user code, whose panic fails the model, as a fault that loom finds in it does.
+    pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
+        Ok(f())
+    }
 
     pub(crate) fn null_pointers<T>(count: usize) -> Box<[AtomicPtr<T>]> {
         (0..count)

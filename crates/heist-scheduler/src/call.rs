@@ -10,7 +10,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -19,7 +18,7 @@ use heist_core::error::{ExceptionContext, ExceptionKind};
 use heist_core::schedule::Schedule;
 use heist_core::task::{self, Meta};
 
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::{Arc, Mutex, Weak, caught};
 use crate::threads::{drop_quietly, panic_message};
 
 /// What a queue of callbacks asks of the scheduler that it belongs to.
@@ -257,7 +256,7 @@ impl<S: Schedule + RuntimeContext> Drop for OnceJob<S> {
 }
 
 fn run_reporting(job: Job, context: &dyn RuntimeContext) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
+    if let Err(payload) = caught(job) {
         let exception = ExceptionContext::new(ExceptionKind::Callback, panic_message(&*payload));
         context.report(&exception.with_payload(&*payload));
         drop_quietly(payload);

@@ -13,6 +13,7 @@ use heist_core::platform::Platform;
 use heist_core::schedule::worker_frame;
 use heist_core::task::{self, Meta, Ran, Runnable};
 
+use crate::block_on::block_on;
 use crate::config::Config;
 use crate::platform::SystemPlatform;
 use crate::queue::Local;
@@ -192,4 +193,16 @@ impl Driver for NoDriver {
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// A foreign thread ends the last task while the runtime closes: its end is seen, or it sees that it has to tell.
+pub fn the_last_root_against_shutdown() {
+    let shared = shared(1);
+    let other = thread::spawn({
+        let shared = Arc::clone(&shared);
+        // Refused if the runtime was faster.
+        move || drop(block_on(&shared, async {}, Meta::caller()))
+    });
+    end(&shared);
+    other.join().expect("no panic");
 }

@@ -14,7 +14,6 @@
 
 use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use heist_core::context::{Job, RuntimeContext};
@@ -34,7 +33,8 @@ use crate::sleep::role::Role;
 use crate::sleep::{Sleep, Wake};
 use crate::stop::Stop;
 use crate::sync::{
-    Acquire, Arc, AtomicU8, AtomicU32, AtomicUsize, Injector, Relaxed, Release, Weak, full_fence,
+    Acquire, Arc, AtomicU8, AtomicU32, AtomicUsize, Injector, Relaxed, Release, Weak, caught,
+    full_fence,
 };
 use crate::threads::{self, Threads};
 
@@ -174,6 +174,13 @@ impl Shared {
         &self.slots[..self.slots_used.load(Relaxed)]
     }
 
+    /// No thread serves on a free slot any more, and its part of the registry is given back.
+    pub(crate) fn take_seats(&self) {
+        for slot in &self.slots {
+            slot.give_seat(None);
+        }
+    }
+
     /// How many workers are inside of a poll.
     pub(crate) fn polls_under_way(&self) -> usize {
         let odd = |slot: &&Arc<Slot>| slot.own.poll_seq.load(Relaxed) % 2 == 1;
@@ -213,12 +220,13 @@ impl Shared {
 
     /// The caller ran out of work, or ended a task that no worker runs. While closing: is it all over?
     pub(crate) fn check_empty(&self) {
+        // ORDERING(empty-dekker): each thread writes its own count of ended tasks, fences, and reads the others': of
+        // two that end the last two tasks, one sees both gone. Shutdown writes the phase, fences, and reads the counts: it
+        // sees the last one gone, or who ended that sees the phase.
+        full_fence("empty-fence");
         if self.phase() == OPEN {
             return;
         }
-        // ORDERING(empty-dekker): each thread writes its own count of ended tasks, fences, and reads the others': of
-        // two that end the last two tasks, one sees both gone. Both run this same line.
-        full_fence("empty-fence");
         if self.registry.is_empty() {
             self.threads.gate.signal();
         }
@@ -408,7 +416,7 @@ impl fmt::Debug for Shared {
 
 /// Runs code that calls wakers, which are the user's: a panic is reported and goes no further.
 pub(crate) fn guarded<R>(context: &impl RuntimeContext, f: impl FnOnce() -> R) -> Option<R> {
-    match catch_unwind(AssertUnwindSafe(f)) {
+    match caught(f) {
         Ok(result) => Some(result),
         Err(payload) => {
             let message = threads::panic_message(&*payload);

@@ -123,9 +123,7 @@ fn finish(shared: &Arc<Shared>, deadline: Option<Instant>) -> Vec<TaskRef> {
     // Only where all workers are stuck is there anything left to empty.
     shared.drop_queued();
     guarded(&**shared, || shared.driver.shut_down());
-    for slot in &shared.slots {
-        slot.give_seat(None);
-    }
+    shared.take_seats();
     shared.threads.join_ended();
     shared.finish_shutdown();
     shared.registry.release();

@@ -48,6 +48,11 @@ mod imp {
         condvar.notify_all();
     }
 
+    /// Runs user code and catches its panic.
+    pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(f))
+    }
+
     /// Whether a model asked for the named defect. Never, outside of models.
     #[inline(always)]
     pub(crate) const fn mutation(_name: &str) -> bool {
@@ -136,6 +141,11 @@ mod imp {
 
     pub(crate) fn park(_limit: Option<std::time::Duration>) {
         thread::park();
+    }
+
+    /// Runs user code, whose panic fails the model, as a fault that loom finds in it does.
+    pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
+        Ok(f())
     }
 }
 

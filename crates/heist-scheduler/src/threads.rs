@@ -4,14 +4,13 @@
 //! shutdown can say which ones are left. Nothing here is joined unless it has said that it is done.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use heist_core::error::{ExceptionContext, ExceptionKind};
 use heist_core::platform::{Parker, Platform};
 
 use crate::config::{Config, ExceptionHandler};
-use crate::sync::{Arc, Mutex, ThreadId, thread};
+use crate::sync::{Arc, Mutex, ThreadId, caught, thread};
 
 /// The list.
 #[derive(Debug)]
@@ -67,7 +66,7 @@ impl Threads {
             end.threads.came_up(end.number);
             hooks.start();
             // A worker does not unwind; if it ever does, its end is noticed all the same.
-            let ran = catch_unwind(AssertUnwindSafe(body));
+            let ran = caught(body);
             hooks.stop();
             drop(hooks);
             drop(end);
@@ -198,7 +197,7 @@ impl Hooks {
 
     fn run(&self, hook: Option<&crate::config::ThreadHook>, which: &str) {
         let Some(hook) = hook else { return };
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook())) {
+        if let Err(payload) = caught(|| hook()) {
             let message = format!("{which} panicked: {}", panic_message(&*payload));
             let exception =
                 ExceptionContext::new(ExceptionKind::Hook, &message).with_payload(&*payload);
@@ -214,7 +213,7 @@ pub(crate) fn report(handler: Option<&ExceptionHandler>, exception: &ExceptionCo
         eprintln!("heist: {exception}");
         return;
     };
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(exception))) {
+    if let Err(payload) = caught(|| handler(exception)) {
         eprintln!("heist: the exception handler panicked while it was told: {exception}");
         drop_quietly(payload);
     }
@@ -222,7 +221,7 @@ pub(crate) fn report(handler: Option<&ExceptionHandler>, exception: &ExceptionCo
 
 /// Drops something of the user's. A panic of that drop is swallowed, its payload leaked.
 pub(crate) fn drop_quietly<T>(value: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+    if let Err(payload) = caught(|| drop(value)) {
         // Its drop may panic again, and again.
         std::mem::forget(payload);
     }

@@ -334,7 +334,10 @@ fn nothing_is_left_of_a_scheduler_that_was_dropped() {
             let (scheduler, driver) = local();
             let inner = scheduler.handle();
             let task = scheduler
-                .block_on(async move { inner.spawn(async { 1 }, meta()) }, meta())
+                .block_on(
+                    async move { Some(inner.spawn(async { 1 }, meta())) },
+                    meta(),
+                )
                 .unwrap();
             if shut_down {
                 assert!(scheduler.shutdown(Duration::from_secs(5)).is_clean());

@@ -77,6 +77,8 @@ fn spare(shared: &Shared, old: usize, parker: &Arc<dyn Parker>) -> Option<usize>
 fn finish(shared: &Shared) {
     if shared.phase() == STOPPING {
         shared.drop_queued();
+        // This thread may have put its seat back after shutdown took the seats away.
+        shared.take_seats();
         shared.registry.release();
     }
 }
