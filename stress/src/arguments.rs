@@ -1,0 +1,86 @@
+//! The command line.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::str::FromStr;
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Run,
+    Child,
+    Replay,
+}
+
+/// How to do it.
+pub(crate) struct Arguments {
+    pub(crate) mode: Mode,
+    pub(crate) seconds: u64,
+    pub(crate) seed: u64,
+    pub(crate) workers: Option<usize>,
+    pub(crate) threads: usize,
+    pub(crate) times: u32,
+    pub(crate) shrink: bool,
+    pub(crate) without: BTreeSet<u32>,
+    pub(crate) off: BTreeSet<String>,
+}
+
+impl Arguments {
+    pub(crate) fn read() -> Result<Self, String> {
+        let mut all = Self {
+            mode: Mode::Run,
+            seconds: 10,
+            seed: fastrand::u64(..1 << 40),
+            workers: None,
+            threads: 2,
+            times: 1,
+            shrink: true,
+            without: BTreeSet::new(),
+            off: BTreeSet::new(),
+        };
+        let mut words = env::args().skip(1);
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value"));
+            match word.as_str() {
+                "--seconds" => all.seconds = number(&value()?)?,
+                "--seed" => all.seed = number(&value()?)?,
+                "--workers" => all.workers = Some(number(&value()?)?),
+                "--threads" => all.threads = number(&value()?)?,
+                "--times" => all.times = number(&value()?)?,
+                "--no-shrink" => all.shrink = false,
+                "--child" => all.mode = Mode::Child,
+                "--replay" => (all.mode, all.seed) = (Mode::Replay, number(&value()?)?),
+                "--without" => all.without = list(&value()?)?,
+                "--off" => all.off = list(&value()?)?,
+                _ => {
+                    return Err(format!(
+                        "what is {word:?}? See the head of stress/src/main.rs"
+                    ));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The words for a child that is to do the same with other numbers.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if let Some(workers) = self.workers {
+            words.extend(["--workers".to_owned(), workers.to_string()]);
+        }
+        if !self.off.is_empty() {
+            let off: Vec<&str> = self.off.iter().map(String::as_str).collect();
+            words.extend(["--off".to_owned(), off.join(",")]);
+        }
+        words
+    }
+}
+
+fn number<T: FromStr>(word: &str) -> Result<T, String> {
+    word.parse().map_err(|_| format!("{word:?} is no number"))
+}
+
+fn list<T: FromStr + Ord>(word: &str) -> Result<BTreeSet<T>, String> {
+    let words = word.split(',').filter(|word| !word.is_empty());
+    words.map(number).collect()
+}

@@ -1,0 +1,106 @@
+//! Seeded random programs against a whole runtime, with an oracle.
+//!
+//! ```text
+//! stress --seconds N [--workers W] [--seed S] [--threads T] [--off KIND,...] [--no-shrink]
+//! stress --replay S [--workers W] [--without STEP,...] [--times N] [--off KIND,...]
+//! ```
+//!
+//! The first runs programs with the seeds from S on, T at a time, in a child process: what fails may be a hang or the
+//! end of the process. A failing program is run again with fewer and fewer steps, each time in a child, and the smallest one that
+//! still fails is printed. The second runs one program, which is printed first.
+#![allow(
+    clippy::print_stdout,
+    reason = "the output is the purpose of this program"
+)]
+
+mod arguments;
+mod guard;
+mod oracle;
+mod parent;
+mod program;
+mod run;
+mod shrink;
+mod steps;
+mod streams;
+mod watched;
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arguments::{Arguments, Mode};
+use program::Program;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::read() {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("stress: {problem}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match arguments.mode {
+        Mode::Run => parent::run(&arguments),
+        Mode::Child => {
+            watch();
+            many(&arguments);
+            ExitCode::SUCCESS
+        }
+        Mode::Replay => {
+            watch();
+            replay(&arguments);
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn watch() {
+    oracle::watch_panics();
+    thread::spawn(|| oracle::watchdog());
+}
+
+/// The work of a child: programs until the time is over. Tells the parent about each.
+fn many(arguments: &Arguments) {
+    let next = AtomicU64::new(arguments.seed);
+    let begun = Instant::now();
+    let end = Duration::from_secs(arguments.seconds);
+    thread::scope(|scope| {
+        for _ in 0..arguments.threads {
+            scope.spawn(|| {
+                while begun.elapsed() < end {
+                    let seed = next.fetch_add(1, SeqCst);
+                    println!("{BEGIN} {seed}");
+                    let ops = run::execute(program(arguments, seed));
+                    println!("{END} {seed} {ops}");
+                    if std::env::var_os("FDS").is_some() {
+                        let n = std::fs::read_dir("/proc/self/fd")
+                            .map(Iterator::count)
+                            .unwrap_or(0);
+                        let t = std::fs::read_dir("/proc/self/task")
+                            .map(Iterator::count)
+                            .unwrap_or(0);
+                        println!("fds {seed} {n} threads {t}");
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// What a child says about a program.
+const BEGIN: &str = "begin";
+const END: &str = "end";
+
+fn replay(arguments: &Arguments) {
+    print!("{}", program(arguments, arguments.seed));
+    let mut ops = 0;
+    for _ in 0..arguments.times {
+        ops += run::execute(program(arguments, arguments.seed));
+    }
+    println!("passed {} times, {ops} operations", arguments.times);
+}
+
+fn program(arguments: &Arguments, seed: u64) -> Program {
+    Program::generate(seed, arguments.workers, &arguments.without, &arguments.off)
+}
