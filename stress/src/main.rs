@@ -63,6 +63,7 @@ fn watch() {
 /// The work of a child: programs until the time is over. Tells the parent about each.
 fn many(arguments: &Arguments) {
     let next = AtomicU64::new(arguments.seed);
+    let descriptors = open_descriptors();
     let begun = Instant::now();
     let end = Duration::from_secs(arguments.seconds);
     thread::scope(|scope| {
@@ -73,19 +74,30 @@ fn many(arguments: &Arguments) {
                     println!("{BEGIN} {seed}");
                     let ops = run::execute(program(arguments, seed));
                     println!("{END} {seed} {ops}");
-                    if std::env::var_os("FDS").is_some() {
-                        let n = std::fs::read_dir("/proc/self/fd")
-                            .map(Iterator::count)
-                            .unwrap_or(0);
-                        let t = std::fs::read_dir("/proc/self/task")
-                            .map(Iterator::count)
-                            .unwrap_or(0);
-                        println!("fds {seed} {n} threads {t}");
-                    }
                 }
             });
         }
     });
+
+    // All runtimes are gone, and so must be what they had.
+    let begun = Instant::now();
+    while open_descriptors() > descriptors {
+        if begun.elapsed() > LEAK_AFTER {
+            oracle::fail_anywhere(&format!(
+                "{descriptors} descriptors were open at first, {} are now",
+                open_descriptors()
+            ));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// How long threads that were left behind have to end.
+const LEAK_AFTER: Duration = Duration::from_secs(10);
+
+/// As far as the system tells.
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
 /// What a child says about a program.

@@ -769,6 +769,9 @@ impl World {
 pub(crate) fn fail_anywhere(problem: &str) -> ! {
     let worlds: Vec<_> = lock(&WORLDS).iter().filter_map(Weak::upgrade).collect();
     let _one = lock(&FAILING);
+    if worlds.is_empty() {
+        println!("FAIL {problem}");
+    }
     for world in worlds {
         println!(
             "{FAIL} seed={} {problem}\n{}",

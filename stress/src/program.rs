@@ -217,7 +217,7 @@ impl Program {
         };
         let rng = &mut maker.rng;
         maker.runtimes = if rng.u8(..10) < 6 { 1 } else { 2 };
-        maker.left = i32::from(rng.u8(2..60));
+        maker.left = i32::from(rng.u8(2..120));
         let life = (rng.u8(..3) > 0).then(|| rng.u32(..20_000));
         let blocked_threshold = [Some(1_000), Some(10_000), None][rng.usize(..3)];
         let ends = (0..maker.runtimes)
@@ -234,6 +234,7 @@ impl Program {
                 let kind = match maker.rng.u8(..8) {
                     0..5 => Outside::Root(on),
                     5..7 => Outside::Foreign(on),
+                    _ if off.contains("local") => Outside::Root(on),
                     _ => Outside::Local,
                 };
                 (kind, maker.body(0))
@@ -313,8 +314,11 @@ impl Maker {
     }
 
     fn body(&mut self, depth: u8) -> Body {
-        let most = if depth > 4 { 1 } else { 6 };
-        let count = self.rng.u8(..=most);
+        let count = match depth {
+            0 => self.rng.u8(1..12),
+            1..4 => self.rng.u8(..7),
+            _ => self.rng.u8(..2),
+        };
         let mut steps = Vec::new();
         for _ in 0..count {
             if self.left <= 0 {
