@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use heist::runtime::{ExceptionKind, ShutdownReport};
+use heist::task::yield_now;
 use heist::{Handle, TaskError, TaskId, TaskRef, TaskState};
 
 use crate::guard::{Guard, GuardId};
@@ -64,6 +65,8 @@ pub(crate) struct Place {
     /// Its shutdown has returned, and whatever is not in `reported` is over.
     closed: AtomicBool,
     reported: Mutex<HashSet<TaskId>>,
+    /// The report names threads that have not ended: they may be in callbacks.
+    has_left_threads: AtomicBool,
     exceptions: Mutex<BTreeMap<u64, u32>>,
     started: AtomicU32,
     stopped: AtomicU32,
@@ -135,6 +138,8 @@ impl Place {
             reported.extend(report.tasks.iter().map(TaskRef::id));
             reported.extend(report.blocking.iter().map(TaskRef::id));
             drop(reported);
+            let left_threads = !report.threads.is_empty();
+            self.has_left_threads.store(left_threads, SeqCst);
             self.closed.store(true, SeqCst);
             let (started, stopped) = (self.started.load(SeqCst), self.stopped.load(SeqCst));
             if report.is_clean() && started != stopped {
@@ -469,6 +474,7 @@ impl Callback {
 pub(crate) struct Habits {
     pub(crate) panics: bool,
     pub(crate) adds: bool,
+    pub(crate) spawns: bool,
 }
 
 /// A callback to register.
@@ -530,8 +536,11 @@ fn run_callback(
         if closing == 0 && PLACE.get() != record.place.key {
             fail("a callback ran on a thread that is not of its runtime");
         }
-        if callback.adding < closing {
-            record.check_open(world, "a callback ran");
+        let may_be_late = record.place.has_left_threads.load(SeqCst);
+        // One that is added while the runtime goes may find it gone, and then runs where it is added.
+        let added = callback.added.load(SeqCst);
+        if added != 0 && added < closing && !may_be_late {
+            record.check_open(world, &format!("{callback:?} ran"));
         }
     }
     if !task.is_finished() {
@@ -551,10 +560,19 @@ fn run_callback(
         let habits = Habits {
             panics: false,
             adds: false,
+            spawns: false,
         };
         add_callback(world, record, habits, |function| {
             task.add_done_callback(move |task| function(task, None))
         });
+    }
+    if habits.spawns {
+        let guard = world.guard();
+        let task = record.place.handle().spawn(async move {
+            yield_now().await;
+            drop(guard);
+        });
+        task.detach();
     }
     record.in_callback.store(false, SeqCst);
     callback.ended.store(stamp(), SeqCst);
@@ -620,6 +638,7 @@ impl World {
             closing: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             reported: Mutex::default(),
+            has_left_threads: AtomicBool::new(false),
             exceptions: Mutex::default(),
             started: AtomicU32::new(0),
             stopped: AtomicU32::new(0),

@@ -185,6 +185,7 @@ pub(crate) enum End {
     Shutdown,
     Drop,
     Inside,
+    DropInside,
 }
 
 pub(crate) struct Program {
@@ -222,7 +223,12 @@ impl Program {
         let blocked_threshold = [Some(1_000), Some(10_000), None][rng.usize(..3)];
         let ends = (0..maker.runtimes)
             .map(|_| {
-                let end = [End::Shutdown, End::Shutdown, End::Drop, End::Inside][rng.usize(..4)];
+                let end = match rng.u8(..8) {
+                    0..4 => End::Shutdown,
+                    4..6 => End::Drop,
+                    6 => End::Inside,
+                    _ => End::DropInside,
+                };
                 let grace = [0, 1_000, 20_000, 200_000][rng.usize(..4)];
                 (end, grace)
             })

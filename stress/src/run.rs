@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use heist::runtime::ShutdownReport;
 use heist::task::try_current;
 use heist::{Runtime, TaskError};
 
@@ -88,11 +89,18 @@ fn finish(world: &Arc<World>, place: &Arc<Place>, runtime: Runtime, end: End, gr
             drop(runtime);
             place.close(world, None);
         }
-        End::Inside => finish_inside(world, place, runtime, grace),
+        End::Inside => finish_inside(world, place, runtime, Some(grace)),
+        End::DropInside => finish_inside(world, place, runtime, None),
     }
 }
 
-fn finish_inside(world: &Arc<World>, place: &Arc<Place>, runtime: Runtime, grace: Duration) {
+/// Ends the runtime in one of its tasks. `None`: by dropping it.
+fn finish_inside(
+    world: &Arc<World>,
+    place: &Arc<Place>,
+    runtime: Runtime,
+    grace: Option<Duration>,
+) {
     let record = world.record(u32::MAX, place, Kind::Task, false, false);
     let (ended, end) = channel();
     let (inner, inside) = (Arc::clone(world), Arc::clone(place));
@@ -100,8 +108,16 @@ fn finish_inside(world: &Arc<World>, place: &Arc<Place>, runtime: Runtime, grace
         let own = try_current().map(|task| task.id());
         inside.begin_closing();
         let begun = Instant::now();
-        let report = runtime.shutdown(grace);
-        if !report.tasks.iter().any(|task| Some(task.id()) == own) {
+        let report = match grace {
+            Some(grace) => Some(runtime.shutdown(grace)),
+            None => {
+                drop(runtime);
+                None
+            }
+        };
+        let lists_caller =
+            |report: &ShutdownReport| report.tasks.iter().any(|task| Some(task.id()) == own);
+        if !report.as_ref().is_none_or(lists_caller) {
             inner.fail(&format!(
                 "a shutdown from inside does not list its caller: {report:?}"
             ));

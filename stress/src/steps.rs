@@ -357,6 +357,7 @@ fn habits(record: &Record, index: u64) -> Habits {
     Habits {
         panics: salt.is_multiple_of(13),
         adds: salt.is_multiple_of(5),
+        spawns: salt.is_multiple_of(7),
     }
 }
 
