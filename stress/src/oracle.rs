@@ -723,14 +723,7 @@ impl World {
 
     /// All runtimes have ended. Waits for what was left behind, and checks what can be checked then only.
     pub(crate) fn finish(&self) {
-        self.join_threads();
-        let begun = Instant::now();
-        while let Some(open) = self.unsettled() {
-            if begun.elapsed() > QUIET {
-                self.fail(&format!("never over: {open}"));
-            }
-            thread::sleep(Duration::from_micros(200));
-        }
+        self.settle();
         for record in lock(&self.records).iter() {
             record.check_state(self);
             record.check_callbacks(self);
@@ -740,6 +733,18 @@ impl World {
             if let Some(problem) = check() {
                 self.fail(&problem);
             }
+        }
+    }
+
+    /// Waits until nothing is left that runs.
+    pub(crate) fn settle(&self) {
+        self.join_threads();
+        let begun = Instant::now();
+        while let Some(open) = self.unsettled() {
+            if begun.elapsed() > QUIET {
+                self.fail(&format!("never over: {open}"));
+            }
+            thread::sleep(Duration::from_micros(200));
         }
     }
 

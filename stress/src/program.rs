@@ -193,7 +193,7 @@ pub(crate) struct Program {
     pub(crate) workers: usize,
     pub(crate) runtimes: u8,
     pub(crate) outside: Vec<(Outside, Body)>,
-    /// How long the runtimes live; `None`: until the threads are done.
+    /// How long the runtimes live; `None`: until all is done.
     pub(crate) life: Option<u32>,
     pub(crate) ends: Vec<(End, u32)>,
     /// Some runtimes look after blocked workers at once, some never.
@@ -215,11 +215,14 @@ impl Program {
             next: 0,
             left: 0,
             runtimes: 1,
+            endless: false,
         };
         let rng = &mut maker.rng;
         maker.runtimes = if rng.u8(..10) < 6 { 1 } else { 2 };
         maker.left = i32::from(rng.u8(2..120));
-        let life = (rng.u8(..3) > 0).then(|| rng.u32(..20_000));
+        let life = rng.bool().then(|| rng.u32(..20_000));
+        maker.endless = life.is_some() || rng.bool();
+        let rng = &mut maker.rng;
         let blocked_threshold = [Some(1_000), Some(10_000), None][rng.usize(..3)];
         let ends = (0..maker.runtimes)
             .map(|_| {
@@ -256,6 +259,15 @@ impl Program {
             ends,
             blocked_threshold,
         }
+    }
+
+    /// Whether no step waits until it is cancelled.
+    pub(crate) fn ends_by_itself(&self) -> bool {
+        fn finite(body: &Body) -> bool {
+            body.iter()
+                .all(|step| step.op != Op::Pending && step.bodies.iter().all(finite))
+        }
+        self.outside.iter().all(|(_, body)| finite(body))
     }
 
     /// The numbers of all steps, outer ones first.
@@ -312,6 +324,7 @@ struct Maker {
     next: u32,
     left: i32,
     runtimes: u8,
+    endless: bool,
 }
 
 impl Maker {
@@ -410,7 +423,7 @@ impl Maker {
             },
             93..94 if depth > 0 => Op::CancelSelf,
             94..95 if depth > 0 => Op::AbortSelf,
-            95..97 if depth > 0 => Op::Pending,
+            95..97 if depth > 0 && self.endless => Op::Pending,
             97..98 if depth > 0 => Op::Panic,
             98..99 if depth < 2 => Op::Runtime {
                 grace: [0, 5_000][self.rng.usize(..2)],

@@ -36,6 +36,11 @@ pub(crate) fn execute(program: Program) -> u64 {
     drop(done);
     match world.program.life {
         Some(life) => thread::sleep(micros(life)),
+        // Nobody has to be cancelled for this one to end: a lost wakeup shows.
+        None if world.program.ends_by_itself() => {
+            while over.recv().is_ok() {}
+            world.settle();
+        }
         None => {
             let until = Instant::now() + IMPATIENT;
             let rest = || until.saturating_duration_since(Instant::now());

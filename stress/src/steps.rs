@@ -14,6 +14,7 @@ use heist::task::{CallbackId, catch_cancel, try_current, yield_now};
 use heist::time::{interval, sleep, timeout};
 use heist::{Deferred, Handle, Promise, Task, TaskError, TaskRef, promise};
 
+use crate::guard::Guard;
 use crate::oracle::{
     Callback, Expected, Habits, Kind, Outcome, Place, Record, Registered, World, add_callback,
     lock, panic_as_asked, stamp,
@@ -409,7 +410,18 @@ fn register_on_task(world: &Arc<World>, record: &Arc<Record>, count: u8, task: &
 }
 
 /// Has `f` done by somebody.
-fn have(scene: &Scene, place: &Place, by: By, yielding: u8, f: impl FnOnce() + Send + 'static) {
+fn have(
+    scene: &Scene,
+    place: &Place,
+    by: By,
+    yielding: u8,
+    function: impl FnOnce() + Send + 'static,
+) {
+    let guard = scene.world.guard();
+    let f = move || {
+        let _guard = guard;
+        function();
+    };
     match by {
         By::Here => f(),
         By::Task => {
@@ -650,6 +662,8 @@ async fn wait_for_promise(
 
 /// A waker that is woken often, and once more when this is dropped.
 struct Waking {
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    guard: Guard,
     waker: Waker,
     left: Arc<AtomicUsize>,
 }
@@ -679,6 +693,7 @@ async fn storm(scene: &Scene, tasks: u8, threads: u8) {
 
 fn start_storm(scene: &Scene, cx: &Context<'_>, tasks: u8, threads: u8, left: &Arc<AtomicUsize>) {
     let waking = || Waking {
+        guard: scene.world.guard(),
         waker: cx.waker().clone(),
         left: Arc::clone(left),
     };
