@@ -536,10 +536,10 @@ fn run_callback(
         if closing == 0 && PLACE.get() != record.place.key {
             fail("a callback ran on a thread that is not of its runtime");
         }
-        let may_be_late = record.place.has_left_threads.load(SeqCst);
         // One that is added while the runtime goes may find it gone, and then runs where it is added.
         let added = callback.added.load(SeqCst);
-        if added != 0 && added < closing && !may_be_late {
+        let is_late = record.place.is_closed() && !record.place.has_left_threads.load(SeqCst);
+        if added != 0 && added < closing && is_late {
             record.check_open(world, &format!("{callback:?} ran"));
         }
     }
