@@ -11,6 +11,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use heist::task::catch_cancel;
 use heist::{Handle, Runtime, promise};
@@ -181,6 +182,51 @@ fn the_environment_says_how_many_workers_there_are() {
             let output = with(bad);
             assert!(output.contains("error: HEIST_WORKERS"), "{bad:?}: {output}");
         }
+    });
+}
+
+#[test]
+fn a_leaf_future_may_be_the_first_that_a_program_asks_for() {
+    bounded(|| {
+        let Some(first) = std::env::var_os("HEIST_TEST_FIRST") else {
+            for first in [
+                "socket", "connect", "interval", "timeout", "lookup", "signal",
+            ] {
+                let mut command = child().unwrap();
+                command.env("HEIST_TEST_FIRST", first);
+                assert!(finish(command).contains("1 passed"), "{first}");
+            }
+            return;
+        };
+        futures_lite::future::block_on(async {
+            match first.to_str().unwrap() {
+                "socket" => drop(heist::net::UdpSocket::bind("127.0.0.1:0").await.unwrap()),
+                "connect" => {
+                    let there = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                    let address = there.local_addr().unwrap();
+                    heist::net::TcpStream::connect(address).await.unwrap();
+                }
+                "interval" => {
+                    let mut ticks = heist::time::interval(Duration::from_millis(1));
+                    ticks.tick().await;
+                    ticks.tick().await;
+                }
+                "timeout" => {
+                    let never = std::future::pending::<()>();
+                    let limit = Duration::from_millis(1);
+                    heist::time::timeout(limit, never).await.unwrap_err();
+                }
+                "lookup" => drop(heist::net::lookup_host("localhost:80").await.unwrap()),
+                "signal" => {
+                    let mut alarms =
+                        heist::signal::signal(heist::signal::SignalKind::user_defined1()).unwrap();
+                    let own = rustix::process::getpid();
+                    kill_process(own, Signal::USR1).unwrap();
+                    alarms.recv().await;
+                }
+                other => unreachable!("{other}"),
+            }
+        });
     });
 }
 

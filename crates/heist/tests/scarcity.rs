@@ -1,0 +1,221 @@
+//! Where the system gives no thread, where the process forks, and where a thread is nearly over.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
+mod support;
+
+use std::cell::RefCell;
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use heist::{Runtime, promise};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::{bounded, child, runtime};
+
+const STACK: usize = 256 << 20;
+
+fn threads() -> usize {
+    fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+/// Lets the address space of this process grow by so much more.
+fn limit_memory(more: u64) {
+    let pages = fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
+    let current = Some(pages * 4096 + more);
+    let maximum = getrlimit(Resource::As).maximum;
+    setrlimit(Resource::As, Rlimit { current, maximum }).unwrap();
+}
+
+fn unlimit_memory() {
+    let maximum = getrlimit(Resource::As).maximum;
+    let current = maximum;
+    setrlimit(Resource::As, Rlimit { current, maximum }).unwrap();
+}
+
+/// Runs `test` in a process of its own.
+fn alone(test: impl FnOnce() + Send + 'static) {
+    let Some(mut command) = child() else {
+        return bounded(test);
+    };
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+#[test]
+fn a_runtime_that_gets_no_thread_names_it_and_takes_back_the_others() {
+    alone(|| {
+        drop(runtime(1));
+        let before = threads();
+        limit_memory(3 * STACK as u64);
+        let builder = Runtime::builder()
+            .worker_threads(8)
+            .thread_name("few")
+            .thread_stack_size(STACK);
+        let error = builder.build().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+        assert!(error.to_string().contains("\"few-"), "{error}");
+        unlimit_memory();
+        assert_eq!(threads(), before, "threads were left");
+    });
+}
+
+#[test]
+fn a_blocking_job_that_gets_no_thread_is_reported_and_runs_when_there_is_one() {
+    alone(|| {
+        let (report, reports) = channel();
+        let runtime = Runtime::builder()
+            .worker_threads(2)
+            .thread_stack_size(STACK)
+            .exception_handler(move |exception| {
+                let _ = report.send(exception.to_string());
+            })
+            .build()
+            .unwrap();
+        limit_memory(STACK as u64 / 2);
+        let job = runtime.spawn_blocking(|| 5);
+        let told = reports.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert!(told.contains("cannot start thread"), "{told}");
+        assert_eq!(runtime.block_on(runtime.spawn(async { 6 })).unwrap(), 6);
+        assert!(!job.is_finished());
+        unlimit_memory();
+        assert_eq!(runtime.block_on(job).unwrap(), 5);
+    });
+}
+
+#[test]
+fn a_worker_that_blocks_where_no_spare_can_be_started_still_returns() {
+    alone(|| {
+        let runtime = Runtime::builder()
+            .worker_threads(2)
+            .thread_stack_size(STACK)
+            .exception_handler(|_| ())
+            .build()
+            .unwrap();
+        limit_memory(STACK as u64 / 2);
+        let handle = runtime.handle().clone();
+        let outer = runtime.spawn(async move {
+            let inner = handle.spawn(async { 7 });
+            handle.block_on(inner).unwrap()
+        });
+        assert_eq!(runtime.block_on(outer).unwrap(), 7);
+        unlimit_memory();
+    });
+}
+
+#[test]
+fn a_program_that_is_executed_inherits_no_descriptor() {
+    alone(|| {
+        let list = || {
+            let output = Command::new("ls").arg("/proc/self/fd").output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let before = list();
+        let runtime = runtime(2);
+        let (_listener, _stream) = runtime.block_on(async {
+            let listener = heist::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let stream = heist::net::TcpStream::connect(address).await.unwrap();
+            let _user = heist::signal::signal(heist::signal::SignalKind::user_defined1()).unwrap();
+            (listener, stream)
+        });
+        assert_eq!(list(), before);
+    });
+}
+
+#[test]
+fn a_forked_child_may_build_a_runtime_of_its_own() {
+    alone(|| {
+        let parent = runtime(2);
+        parent.block_on(parent.spawn(async {})).unwrap();
+        let mut command = Command::new("true");
+        let in_the_child = || {
+            let runtime = Runtime::builder().worker_threads(2).build()?;
+            let slept = runtime.spawn(heist::time::sleep(Duration::from_millis(1)));
+            runtime.block_on(slept).map_err(io::Error::other)?;
+            let report = runtime.shutdown(Duration::from_secs(5));
+            report
+                .is_clean()
+                .then_some(())
+                .ok_or_else(|| io::Error::other(format!("{report:?}")))
+        };
+        // SAFETY: nothing that other threads of the parent may hold is touched but the allocator, which glibc prepares for
+        // a fork.
+        let command = unsafe { command.pre_exec(in_the_child) };
+        assert!(command.status().unwrap().success());
+        let slept = parent.spawn(heist::time::sleep(Duration::from_millis(1)));
+        parent.block_on(slept).unwrap();
+        assert!(parent.shutdown(Duration::from_secs(5)).is_clean());
+    });
+}
+
+/// Runs a closure when its thread is nearly over.
+struct AtTheEnd(Option<Box<dyn FnOnce()>>);
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        if let Some(last) = self.0.take() {
+            last();
+        }
+    }
+}
+
+thread_local! {
+    static EARLY: RefCell<AtTheEnd> = const { RefCell::new(AtTheEnd(None)) };
+    static LATE: RefCell<AtTheEnd> = const { RefCell::new(AtTheEnd(None)) };
+}
+
+/// Calls `last` in the destructor of a thread-local that was made before those of the runtime, or after them.
+fn while_a_thread_ends(before: bool, last: impl FnOnce() + Send + 'static) {
+    let key = if before { &EARLY } else { &LATE };
+    let ending = thread::spawn(move || {
+        if before {
+            key.with_borrow_mut(|key| key.0 = None);
+        }
+        let own = runtime(1);
+        own.block_on(async { heist::task::yield_now().await });
+        key.with_borrow_mut(|key| key.0 = Some(Box::new(last)));
+    });
+    ending.join().unwrap();
+}
+
+#[test]
+fn a_thread_that_is_nearly_over_can_spawn_wake_and_end_a_runtime() {
+    for before in [false, true] {
+        bounded(move || {
+            let shared = runtime(2);
+            let (spawned, ran) = channel();
+            let handle = shared.handle().clone();
+            while_a_thread_ends(before, move || {
+                handle.spawn(async move { spawned.send(()).unwrap() });
+            });
+            ran.recv_timeout(Duration::from_secs(5)).unwrap();
+
+            let (promise, deferred) = promise();
+            while_a_thread_ends(before, move || promise.set_result(3).unwrap());
+            assert_eq!(shared.block_on(deferred).unwrap(), 3);
+
+            let (told, report) = channel();
+            while_a_thread_ends(before, move || {
+                let own = runtime(1);
+                let task = own.spawn(async { 4 });
+                told.send(own.block_on(task).unwrap()).unwrap();
+                told.send(i32::from(own.shutdown(Duration::from_secs(5)).is_clean()))
+                    .unwrap();
+            });
+            assert_eq!(report.iter().collect::<Vec<_>>(), [4, 1]);
+
+            let kept = runtime(1);
+            while_a_thread_ends(before, move || drop(kept));
+        });
+    }
+}
