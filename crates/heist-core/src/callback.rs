@@ -129,7 +129,7 @@ pub(crate) fn add(task: &TaskRef, f: impl FnOnce(&TaskRef) + Send + 'static) -> 
     }
     let (id, action) = push(header, Box::new(f), false, State::add_early_callback);
     if action == Action::Refused {
-        let added = Added(task.clone(), id);
+        let added = Added(task.clone());
         match header.runtime().upgrade() {
             Some(runtime) => drop(runtime.call(Box::new(move || added.drain()))),
             None => drop(added),
@@ -165,7 +165,7 @@ fn follow(task: &TaskRef, action: Action) {
 }
 
 /// A callback that was added to a local task after its end, on whatever thread.
-struct Added(TaskRef, CallbackId);
+struct Added(TaskRef);
 
 impl Added {
     /// On the thread of the task.
@@ -189,27 +189,41 @@ impl Added {
 }
 
 impl Drop for Added {
-    /// Where the runtime is gone the callback runs here, on its own: it may, and those of the task's thread may not.
+    /// Where the runtime is gone the callback runs here, unless some thread runs callbacks of this task and will find it.
+    /// Others that may run anywhere come after it; those of the task's thread may not run here.
     fn drop(&mut self) {
-        if let Some(callback) = withdraw(&self.0, self.1, false) {
+        let header = self.0.header();
+        let extras = header.extras_or_new();
+        let mut inner = extras.lock();
+        if inner.outside || header.state.load().has(Snapshot::HOLD) {
+            return;
+        }
+        loop {
+            let next = inner.callbacks.iter().position(|next| !next.local);
+            let callback = next.and_then(|next| inner.callbacks.remove(next));
+            inner.outside = callback.is_some();
+            drop(inner);
+            let Some(callback) = callback else { return };
             call(callback, &self.0);
+            inner = extras.lock();
         }
     }
 }
 
 /// Takes a callback back, unless it was started. `here`: whether this is the thread of the task.
 pub(crate) fn remove(task: &TaskRef, id: CallbackId, here: bool) -> bool {
-    // What the callback captured is the user's: dropped without the lock.
-    withdraw(task, id, here).is_some()
-}
-
-fn withdraw(task: &TaskRef, id: CallbackId, here: bool) -> Option<Callback> {
-    let mut extras = task.header().extras()?.lock();
+    let Some(extras) = task.header().extras() else {
+        return false;
+    };
+    let mut extras = extras.lock();
     let found = extras
         .callbacks
         .iter()
-        .position(|other| other.id == id.0 && (here || !other.local))?;
-    extras.callbacks.remove(found)
+        .position(|other| other.id == id.0 && (here || !other.local));
+    let removed = found.and_then(|at| extras.callbacks.remove(at));
+    // What the callback captured is the user's: dropped without the lock.
+    drop(extras);
+    removed.is_some()
 }
 
 fn call(callback: Callback, task: &TaskRef) {

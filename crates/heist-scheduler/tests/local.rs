@@ -307,6 +307,23 @@ fn late_callbacks_of_a_local_task_keep_their_order() {
 }
 
 #[test]
+fn callbacks_of_a_local_task_do_not_overlap_after_the_runtime() {
+    bounded("nested callbacks of a local task", || {
+        let (scheduler, _) = local();
+        let task = scheduler.spawn_local(async {}, meta());
+        scheduler.block_on(yield_now(), meta()).unwrap();
+        assert!(scheduler.shutdown(Duration::from_secs(5)).is_clean());
+        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (outer, inner) = (order.clone(), order.clone());
+        task.task_ref().add_done_callback(move |task| {
+            task.add_done_callback(move |_| inner.lock().unwrap().push("inner"));
+            outer.lock().unwrap().push("outer");
+        });
+        assert_eq!(*order.lock().unwrap(), ["outer", "inner"]);
+    });
+}
+
+#[test]
 fn callbacks_of_the_task_itself_are_not_removed_by_a_view() {
     bounded("removing callbacks of a local task", || {
         let (scheduler, _) = local();

@@ -22,6 +22,8 @@ pub(crate) struct Extras(Mutex<Inner>);
 pub(crate) struct Inner {
     pub(crate) name: Option<String>,
     pub(crate) callbacks: VecDeque<Callback>,
+    /// A thread runs callbacks of a local task whose runtime is gone, those that may run anywhere.
+    pub(crate) outside: bool,
     /// Cancel requests that nobody took back.
     pub(crate) requests: usize,
     pub(crate) reason: Option<Cow<'static, str>>,
