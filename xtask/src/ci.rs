@@ -75,6 +75,11 @@ const STEPS: &[Step] = &[
         run: || show(&mut cargo("test -p heist-benches --benches")),
     },
     Step {
+        name: "random programs, for a moment",
+        tools: &[],
+        run: || stress::run(&["--seconds", "20"]),
+    },
+    Step {
         name: "loom, 2 pre-emptions",
         tools: &[],
         run: || loom::run(&["--bound", "2"]),
