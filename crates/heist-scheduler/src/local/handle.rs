@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::sync::{Arc, Relaxed};
 
-/// A handle of a [`LocalScheduler`], for any thread. Clones are handles of the same one.
+/// A handle of a [`LocalScheduler`](super::LocalScheduler), for any thread. Clones are handles of the same one.
 #[derive(Clone)]
 pub struct LocalHandle {
     pub(super) shared: Arc<LocalShared>,
