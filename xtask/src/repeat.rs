@@ -55,6 +55,8 @@ fn passes(program: &Program, arguments: &[&str], how: &str) -> Outcome<bool> {
     let ran = bounded(
         Command::new(&program.path)
             .args(arguments)
+            // As cargo sets it; ours would be that of this program.
+            .env("CARGO_MANIFEST_DIR", &program.folder)
             .current_dir(&program.folder),
         LIMIT,
     )?;
