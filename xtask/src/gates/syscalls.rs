@@ -16,8 +16,18 @@ const ROUND_TRIPS: u32 = 20_000;
 /// Long enough for the counter to be attached, and for an idle runtime to have gone to sleep.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Server and client are processes of their own; only the server is counted, only while the round trips are made.
+/// The least of a few measurements. How much one wait of the server finds depends on how soon the client is on a processor
+/// again: what else runs on the machine can only add to the count.
 pub(super) fn per_round_trip(subject: &Subject, connections: u32) -> Outcome<f64> {
+    let mut least = f64::INFINITY;
+    for _ in 0..5 {
+        least = least.min(round_trips(subject, connections)?);
+    }
+    Ok(least)
+}
+
+/// Server and client are processes of their own; only the server is counted, only while the round trips are made.
+fn round_trips(subject: &Subject, connections: u32) -> Outcome<f64> {
     let mut server = Talker::start(&mut subject.command("serve-echo --workers 1"))?;
     let port = server.hear()?;
     let mut client = Command::new(&subject.program);
