@@ -14,7 +14,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use heist::{Runtime, promise};
+use heist::{Builder, Runtime, promise};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{bounded, child, runtime};
 
@@ -37,6 +37,21 @@ fn unlimit_memory() {
     let maximum = getrlimit(Resource::As).maximum;
     let current = maximum;
     setrlimit(Resource::As, Rlimit { current, maximum }).unwrap();
+}
+
+/// Two workers, both of which are past their start: a thread that gets no memory while it starts ends the process.
+fn two_started(builder: Builder) -> Runtime {
+    let (start, starts) = channel();
+    let runtime = builder
+        .worker_threads(2)
+        .thread_stack_size(STACK)
+        .on_thread_start(move || start.send(()).unwrap())
+        .build()
+        .unwrap();
+    for _ in 0..2 {
+        starts.recv_timeout(Duration::from_secs(5)).unwrap();
+    }
+    runtime
 }
 
 /// Runs `test` in a process of its own.
@@ -73,14 +88,9 @@ fn a_runtime_that_gets_no_thread_names_it_and_takes_back_the_others() {
 fn a_blocking_job_that_gets_no_thread_is_reported_and_runs_when_there_is_one() {
     alone(|| {
         let (report, reports) = channel();
-        let runtime = Runtime::builder()
-            .worker_threads(2)
-            .thread_stack_size(STACK)
-            .exception_handler(move |exception| {
-                let _ = report.send(exception.to_string());
-            })
-            .build()
-            .unwrap();
+        let runtime = two_started(Runtime::builder().exception_handler(move |exception| {
+            let _ = report.send(exception.to_string());
+        }));
         limit_memory(STACK as u64 / 2);
         let job = runtime.spawn_blocking(|| 5);
         let told = reports.recv_timeout(Duration::from_secs(5)).unwrap();
@@ -95,12 +105,7 @@ fn a_blocking_job_that_gets_no_thread_is_reported_and_runs_when_there_is_one() {
 #[test]
 fn a_worker_that_blocks_where_no_spare_can_be_started_still_returns() {
     alone(|| {
-        let runtime = Runtime::builder()
-            .worker_threads(2)
-            .thread_stack_size(STACK)
-            .exception_handler(|_| ())
-            .build()
-            .unwrap();
+        let runtime = two_started(Runtime::builder().exception_handler(|_| ()));
         limit_memory(STACK as u64 / 2);
         let handle = runtime.handle().clone();
         let outer = runtime.spawn(async move {
