@@ -7,9 +7,10 @@
 //! * `mutations` prints a line `mutation MODEL MUTATION` for each pair;
 //! * with `HEIST_MUTATION=MUTATION` in the environment, the test MODEL fails.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -21,9 +22,9 @@ use crate::repeat::programs;
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// A model and the program that has it.
-struct Model {
+pub(crate) struct Model {
     program: PathBuf,
-    name: String,
+    pub(crate) name: String,
 }
 
 /// A model and the mutation that it must catch.
@@ -39,7 +40,7 @@ struct Job<'m> {
 pub(crate) fn run(words: &[&str]) -> Outcome {
     let mut filters = words.to_vec();
     let bound = take_option(&mut filters, "--bound")?.map_or(Ok(2), number::<u32>)?;
-    let (models, mutations) = discover()?;
+    let Models { models, mutations } = Models::build(&project::root(), &project::target("loom"))?;
     let chosen =
         |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
     let mut jobs: Vec<Job<'_>> = models
@@ -72,35 +73,65 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     }
 }
 
-/// Builds the package once, then asks it for its models and mutations.
-fn discover() -> Outcome<(Vec<Model>, Vec<Pair>)> {
-    let mut build = cargo("test -p heist-loom-tests --release --no-run --message-format=json");
-    // Loom is slow without optimisation, and the invariants shall be checked.
-    build.env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true");
-    build.env("CARGO_TARGET_DIR", project::target("loom"));
-    build
-        .env("RUSTFLAGS", "--cfg loom")
-        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true");
-    let mut models = Vec::new();
-    let mut mutations = Vec::new();
-    for program in programs(&capture(&mut build)?) {
-        let list = capture(Command::new(&program.path).args(["--list", "--format=terse"]))?;
-        for name in list.lines().filter_map(|line| line.strip_suffix(": test")) {
-            if name == "mutations" {
-                mutations.extend(pairs(&capture(Command::new(&program.path).args([
-                    "--exact",
-                    "mutations",
-                    "--nocapture",
-                ]))?));
-            } else {
-                models.push(Model {
-                    program: program.path.clone(),
-                    name: name.to_owned(),
-                });
+/// What the package has.
+pub(crate) struct Models {
+    pub(crate) models: Vec<Model>,
+    mutations: Vec<Pair>,
+}
+
+impl Models {
+    /// Builds the package of the project at `root` once, then asks it.
+    pub(crate) fn build(root: &Path, target: &Path) -> Outcome<Self> {
+        let mut build =
+            cargo("test --quiet -p heist-loom-tests --release --no-run --message-format=json");
+        build
+            .current_dir(root)
+            .env("CARGO_TARGET_DIR", target)
+            .env("RUSTFLAGS", "--cfg loom")
+            // Loom is slow without optimisation, and the invariants shall be checked.
+            .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true");
+        let mut models = Vec::new();
+        let mut mutations = Vec::new();
+        for program in programs(&capture(&mut build)?) {
+            let list = capture(Command::new(&program.path).args(["--list", "--format=terse"]))?;
+            for name in list.lines().filter_map(|line| line.strip_suffix(": test")) {
+                if name == "mutations" {
+                    let mut command = Command::new(&program.path);
+                    command.args(["--exact", "mutations", "--nocapture"]);
+                    mutations.extend(pairs(&capture(&mut command)?));
+                } else {
+                    models.push(Model {
+                        program: program.path.clone(),
+                        name: name.to_owned(),
+                    });
+                }
             }
         }
+        Ok(Self { models, mutations })
     }
-    Ok((models, mutations))
+
+    /// Runs models in this order until one fails, and tells which.
+    pub(crate) fn first_that_fails(order: &[&Model], bound: u32) -> Outcome<Option<String>> {
+        let failed = Mutex::new(None);
+        let queue = Mutex::new(order.iter());
+        on_all_cores(|| {
+            while failed.lock().is_ok_and(|failed| failed.is_none()) {
+                let Some(model) = queue.lock().map_or(None, |mut models| models.next()) else {
+                    break;
+                };
+                let ran = bounded(&mut command(model, None, bound), LIMIT)?;
+                // A run that finds no end has noticed that something never happens.
+                if !ran.success() {
+                    failed
+                        .lock()
+                        .map_err(|_| "a run panicked")?
+                        .get_or_insert_with(|| model.name.clone());
+                }
+            }
+            Ok(())
+        })?;
+        failed.into_inner().map_err(|_| "a run panicked".to_owned())
+    }
 }
 
 fn pairs(listing: &str) -> Vec<Pair> {
@@ -120,45 +151,49 @@ fn words_after<'l>(line: &'l str, head: &str) -> Option<(&'l str, &'l str)> {
     rest.trim().split_once(' ')
 }
 
-/// As many at a time as there are cores: a model is one thread.
 fn all(jobs: &[Job<'_>], bound: u32) -> Outcome<usize> {
     let queue = Mutex::new(jobs.iter());
-    let next = || queue.lock().map_or(None, |mut jobs| jobs.next());
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let work = || {
-        let mut failures = 0;
-        while let Some(job) = next() {
-            failures += usize::from(!one(job, bound)?);
+    let failures = AtomicUsize::new(0);
+    on_all_cores(|| {
+        while let Some(job) = queue.lock().map_or(None, |mut jobs| jobs.next()) {
+            failures.fetch_add(usize::from(!one(job, bound)?), Ordering::Relaxed);
         }
-        Ok(failures)
-    };
+        Ok(())
+    })?;
+    Ok(failures.into_inner())
+}
+
+/// As many at a time as there are cores: a model is one thread.
+fn on_all_cores(work: impl Fn() -> Outcome + Sync) -> Outcome {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, Outcome<usize>>| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(&work)).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, Outcome>| {
             thread
                 .join()
                 .unwrap_or_else(|_| Err("a run panicked".to_owned()))
         };
-        threads.into_iter().map(join).sum()
+        threads.into_iter().try_for_each(join)
     })
+}
+
+/// The run of one model.
+fn command(model: &Model, mutation: Option<&str>, bound: u32) -> Command {
+    let mut command = Command::new(&model.program);
+    command
+        .args(["--exact", &model.name, "--nocapture", "--test-threads=1"])
+        .env("LOOM_MAX_PREEMPTIONS", bound.to_string())
+        .env("RUST_BACKTRACE", "0")
+        .env_remove("HEIST_MUTATION");
+    if let Some(mutation) = mutation {
+        command.env("HEIST_MUTATION", mutation);
+    }
+    command
 }
 
 /// Runs one and prints its line; true when it went as it must.
 fn one(job: &Job<'_>, bound: u32) -> Outcome<bool> {
-    let mut command = Command::new(&job.model.program);
-    command.args([
-        "--exact",
-        &job.model.name,
-        "--nocapture",
-        "--test-threads=1",
-    ]);
-    command
-        .env("LOOM_MAX_PREEMPTIONS", bound.to_string())
-        .env("RUST_BACKTRACE", "0")
-        .env_remove("HEIST_MUTATION");
-    if let Some(mutation) = &job.mutation {
-        command.env("HEIST_MUTATION", mutation);
-    }
+    let mut command = command(job.model, job.mutation.as_deref(), bound);
     let ran = bounded(&mut command, LIMIT)?;
     let (good, verdict) = job
         .mutation

@@ -16,6 +16,7 @@ mod repeat;
 mod stress;
 mod tidy;
 mod tools;
+mod weaken;
 
 use std::env;
 use std::process::ExitCode;
@@ -32,7 +33,8 @@ usage: cargo xtask COMMAND
   compare [WORKLOAD...] [--rounds N] [--workers 1,2] [--backends a,b] [--csv FILE]
                               heist and its peers, interleaved
   repeat [N]                  every test binary N times, on one thread, and beside a CPU hog
-  stress [ARGUMENTS...]       the seeded random runs of the stress package";
+  stress [ARGUMENTS...]       the seeded random runs of the stress package
+  weaken [--bound N] [FILTER] every ordering made weaker: who notices?";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         ["compare", rest @ ..] => compare::run(rest),
         ["repeat", rest @ ..] => repeat::run(rest),
         ["stress", rest @ ..] => stress::run(rest),
+        ["weaken", rest @ ..] => weaken::run(rest),
         _ => Err(USAGE.to_owned()),
     };
     match result {
