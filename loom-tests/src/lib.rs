@@ -123,6 +123,15 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "a_spawn_from_outside_against_the_end_of_a_local_scheduler",
         "closed-unseen",
     ),
+    ("a_waiting_task_against_shutdown", "request-slept-on"),
+    (
+        "a_late_callback_holds_back_the_root_of_a_local_scheduler",
+        "root-end-untold",
+    ),
+    (
+        "a_foreign_callback_of_a_local_task_against_the_end_of_its_scheduler",
+        "refused-job-run-anywhere",
+    ),
     ("push_against_falling_asleep", "notify-fence"),
     ("push_against_falling_asleep", "sleep-fence"),
     ("two_pushes_against_two_falling_asleep", "notify-fence"),

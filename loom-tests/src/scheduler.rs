@@ -43,7 +43,8 @@ impl fmt::Debug for Scheduler {
 #[derive(Debug)]
 pub struct Local(LocalShard);
 
-impl Schedule for Scheduler {
+// SAFETY: `new` anchors its registry, whose shards its frames offer; it is in an `Arc` of its own; its frames are on one thread.
+unsafe impl Schedule for Scheduler {
     type Local = Local;
 
     fn schedule_local(&self, _: &Local, runnable: Runnable, _: Why) {

@@ -2,7 +2,7 @@
 
 #![cfg(loom)]
 
-use heist_core::task::Meta;
+use heist_core::task::{self, Meta, TaskRef};
 use heist_loom_tests::whole::{GRACE, end, start, start_local};
 use heist_loom_tests::{explore, explore_at_most};
 use heist_scheduler::models;
@@ -176,6 +176,71 @@ fn a_spawn_from_outside_against_the_end_of_a_local_scheduler() {
             let _ = scheduler.shutdown(GRACE);
             let task = other.join().expect("the model's thread");
             assert!(task.is_finished(), "a task was lost");
+        },
+    );
+}
+
+#[test]
+fn a_waiting_task_against_shutdown() {
+    explore_at_most(1, "a_waiting_task_against_shutdown", || {
+        let scheduler = start(1);
+        let own = scheduler.clone();
+        // Listed where its worker is, which goes through its own tasks when the end comes.
+        let body = async move { own.spawn(pending::<()>(), Meta::caller()) };
+        let spawned = scheduler.block_on(scheduler.spawn(body, Meta::caller()), Meta::caller());
+        let task = spawned.expect("main").expect("the task");
+        // It would wait for ever if nobody polled what was asked to end.
+        end(&scheduler);
+        assert!(task.is_cancelled());
+    });
+}
+
+#[test]
+fn a_late_callback_holds_back_the_root_of_a_local_scheduler() {
+    explore(
+        "a_late_callback_holds_back_the_root_of_a_local_scheduler",
+        || {
+            let scheduler = start_local();
+            let (promise, deferred) = heist_core::future::promise::<TaskRef>();
+            let other = thread::spawn(move || {
+                let root = loom::future::block_on(deferred).expect("the root tells");
+                root.add_done_callback(|_| ());
+            });
+            let root = async { drop(promise.set_result(task::current())) };
+            scheduler.block_on(root, Meta::caller()).expect("the root");
+            other.join().expect("the model's thread");
+            assert!(scheduler.shutdown(GRACE).is_clean());
+        },
+    );
+}
+
+#[test]
+fn a_foreign_callback_of_a_local_task_against_the_end_of_its_scheduler() {
+    explore(
+        "a_foreign_callback_of_a_local_task_against_the_end_of_its_scheduler",
+        || {
+            let scheduler = start_local();
+            let task = scheduler.spawn_local(async {}, Meta::caller());
+            let view = task.task_ref();
+            let joined = scheduler.block_on(poll_fn(|_| Poll::Ready(())), Meta::caller());
+            joined.expect("the root");
+            let ran = Arc::new(AtomicUsize::new(0));
+            let noted = Arc::clone(&ran);
+            let other = thread::spawn(move || {
+                view.add_done_callback(move |_| {
+                    noted.fetch_add(1, SeqCst);
+                });
+            });
+            assert!(scheduler.shutdown(GRACE).is_clean());
+            let (here, noted) = (thread::current().id(), Arc::clone(&ran));
+            task.add_done_callback(move |_| {
+                assert_eq!(thread::current().id(), here, "it is not Send");
+                noted.fetch_add(1, SeqCst);
+            });
+            other.join().expect("the model's thread");
+            drop(task);
+            drop(scheduler);
+            assert_eq!(ran.load(SeqCst), 2, "callbacks run once");
         },
     );
 }

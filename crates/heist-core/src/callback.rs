@@ -13,10 +13,11 @@
 //! # Invariants
 //! * CB-1: pushing and the event that goes with it happen under the lock, and so do finding the list empty and clearing
 //!   `hold`: no callback is left in a list that nobody drains or has been asked to drain.
-//! * CB-2: `hold` is set by one event and cleared by the thread that this event named: callbacks never overlap.
+//! * CB-2: `hold` is set by one event and cleared by the thread that this event named: callbacks never overlap. (But for a local
+//!   task whose runtime is gone: there, callbacks that other threads add run on these, beside those of the task's own thread.)
 //! * CB-3: while `hold` is set the output is neither taken nor dropped, so callbacks may read it.
 //! * CB-4: `hold` of a local task is set by events on its own thread alone, so what comes after it, and the callbacks that are
-//!   bound to that thread, stay there. Its runtime runs jobs on that thread, or gives them back.
+//!   bound to that thread, stay there. A job that its runtime runs elsewhere, or gives back, touches neither.
 
 use crate::context::{self, RuntimeContext};
 use crate::error::{ExceptionKind, TaskError, drop_quietly};
@@ -30,6 +31,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
+use std::task::Waker;
 
 /// Names a callback, for `remove_done_callback`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,15 +107,16 @@ impl<T> fmt::Debug for Finished<'_, T> {
 ///
 /// # Safety
 ///
-/// The output of the cell is a `T`. Either the callback may be run and dropped on any thread, or the task is local and this is
+/// The output of the cell is a `T`. Either the callback may be run and dropped on any thread, or the task is `local` and this is
 /// its thread.
 pub(crate) unsafe fn add_typed<T: 'static>(
     task: &TaskRef,
     f: impl FnOnce(&Finished<'_, T>) + 'static,
+    local: bool,
 ) -> CallbackId {
     let header = task.header();
+    debug_assert_eq!(local, header.kind() == Kind::Local);
     let run = Box::new(move |task: &TaskRef| f(&Finished::new(task)));
-    let local = header.kind() == Kind::Local;
     let (id, action) = push(header, run, local, State::add_callback);
     follow(task, action);
     id
@@ -168,9 +171,12 @@ fn follow(task: &TaskRef, action: Action) {
 struct Added(TaskRef);
 
 impl Added {
-    /// On the thread of the task.
+    /// As a job of the task's runtime, which keeps the scheduler: on the thread of the task, unless it was thrown away.
     fn drain(self) {
         let header = self.0.header();
+        if !header.is_framed() && !mutated("refused-job-run-anywhere") {
+            return drop(self);
+        }
         let extras = header.extras_or_new().lock();
         // Somebody else may have drained it by now, or have taken it back.
         let action = if extras.callbacks.is_empty() {
@@ -342,8 +348,20 @@ pub(crate) unsafe fn wake_join(header: NonNull<Header>, release: impl FnOnce(&St
 }
 
 /// Wakes a waker that may be anybody's.
-pub(crate) fn wake(waker: std::task::Waker) {
-    if let Err(payload) = caught(|| waker.wake()) {
+pub(crate) fn wake(waker: Waker) {
+    wake_caught(|| waker.wake());
+}
+
+/// Wakes the wakers of catchers.
+pub(crate) fn wake_each(wakers: Vec<Arc<Waker>>) {
+    for waker in wakers {
+        wake_caught(|| waker.wake_by_ref());
+        drop_quietly(waker);
+    }
+}
+
+fn wake_caught(wake: impl FnOnce()) {
+    if let Err(payload) = caught(wake) {
         let message = crate::error::message(&*payload);
         crate::error::ExceptionContext::new(ExceptionKind::Waker, &message)
             .with_payload(&*payload)
@@ -368,7 +386,7 @@ pub(crate) unsafe fn drop_output(header: NonNull<Header>) {
 }
 
 /// Drops a waker that may be anybody's.
-pub(crate) fn drop_waker(waker: Option<std::task::Waker>) {
+pub(crate) fn drop_waker(waker: Option<Waker>) {
     drop_quietly(waker);
 }
 

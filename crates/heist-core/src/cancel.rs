@@ -13,8 +13,8 @@
 
 use crate::callback;
 use crate::context::FRAME;
-use crate::error::TaskError;
-use crate::sync::mutated;
+use crate::error::{TaskError, drop_quietly};
+use crate::sync::{Arc, mutated};
 use crate::task::extras::Inner;
 use crate::task::state::Action;
 use crate::task::{TaskRef, waker};
@@ -39,14 +39,15 @@ struct Entry {
     /// 0 for none. One that is gone counts as none.
     parent: u32,
     polled: u64,
-    /// `None` if it is the task's own.
-    waker: Option<Waker>,
+    /// `None` if it is the task's own. Counted: cloning a waker is user code, and this is under a lock.
+    waker: Option<Arc<Waker>>,
 }
 
 impl Catchers {
     /// The wakers to wake for a request, besides the task itself.
-    pub(crate) fn wakers(&self, into: &mut Vec<Waker>) {
-        into.extend(self.entries.iter().filter_map(|entry| entry.waker.clone()));
+    pub(crate) fn wakers(&self) -> Vec<Arc<Waker>> {
+        let wakers = self.entries.iter().filter_map(|entry| entry.waker.clone());
+        wakers.collect()
     }
 
     fn find(&mut self, id: u32) -> Option<&mut Entry> {
@@ -83,7 +84,7 @@ impl Catchers {
         }
     }
 
-    fn enter(&mut self, parent: u32, waker: Option<Waker>) -> u32 {
+    fn enter(&mut self, parent: u32, waker: Option<Arc<Waker>>) -> u32 {
         self.last_id += 1;
         self.clock += 1;
         let entry = Entry {
@@ -182,13 +183,13 @@ impl Place {
             }
         }
         drop(inner);
-        callback::drop_waker(old);
+        drop_quietly(old);
     }
 }
 
 /// A waker to keep, unless it is the task's own, which `cancel` wakes anyway.
-fn own_waker(task: &TaskRef, waker: &Waker) -> Option<Waker> {
-    (!waker::is_of(waker, task.pointer())).then(|| waker.clone())
+fn own_waker(task: &TaskRef, waker: &Waker) -> Option<Arc<Waker>> {
+    (!waker::is_of(waker, task.pointer())).then(|| Arc::new(waker.clone()))
 }
 
 impl Drop for Place {
@@ -203,15 +204,12 @@ impl Drop for Place {
         if catchers.entries.is_empty() && !mutated("catch-flag-stays") {
             let _ = self.task.header().state.uncatch();
         }
-        let mut wake = Vec::new();
         let waiting = self.task.has_request();
-        if waiting {
-            catchers.wakers(&mut wake);
-        }
+        let wakers = waiting.then(|| catchers.wakers());
         drop(inner);
-        callback::drop_waker(gone.and_then(|entry| entry.waker));
-        if waiting {
-            wake.into_iter().for_each(callback::wake);
+        drop_quietly(gone);
+        if let Some(wakers) = wakers {
+            callback::wake_each(wakers);
             self.task.wake();
         }
     }

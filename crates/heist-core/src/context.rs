@@ -9,7 +9,7 @@
 //! An entry that was made inside a poll ends with that poll at the latest.
 
 use crate::driver::Driver;
-use crate::error::ExceptionContext;
+use crate::error::{ExceptionContext, drop_quietly};
 use crate::platform::Platform;
 use crate::sync::{Arc, Mutex, Weak, per_thread, process_wide};
 use crate::task::block::Cache;
@@ -206,8 +206,8 @@ pub(crate) fn truncate(depth: usize) {
         FRAME.with(|frame| frame.entered.set(depth));
         entered.split_off(depth)
     });
-    // Dropping a runtime is not a thing to do under a borrow.
-    drop(left);
+    // Dropping a runtime is not a thing to do under a borrow; and it may be the user's to panic.
+    drop_quietly(left);
 }
 
 /// Runs `f` with `runtime` entered, for the worker loop.

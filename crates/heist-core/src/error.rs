@@ -5,8 +5,9 @@ use crate::sync::{Arc, Weak, caught};
 use crate::task::TaskId;
 use std::any::Any;
 use std::borrow::Cow;
+use std::io::{self, Write};
 use std::panic::Location;
-use std::{error, fmt, io};
+use std::{error, fmt};
 
 /// Why a task or a deferred value has no result.
 ///
@@ -322,7 +323,8 @@ impl<'a> ExceptionContext<'a> {
     pub(crate) fn report(&self, runtime: Option<Arc<dyn RuntimeContext>>) {
         match runtime.or_else(context::try_current) {
             Some(runtime) => runtime.report(self),
-            None => eprintln!("{self}"),
+            // Unlike `eprintln!`, it does not panic where there is no standard error.
+            None => drop(writeln!(io::stderr(), "{self}")),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::shared::Shared;
 use crate::sync::{mutated, spin};
 use crate::task::cell::{Cell, Header, Origin, Stage, settle};
 use crate::task::handle::Join;
-use crate::task::harness::bodyless::Promised;
+use crate::task::harness::{Anywhere, bodyless::Promised};
 use crate::task::state::{Action, Snapshot};
 use crate::task::{TaskId, TaskRef, TaskState};
 use std::borrow::Cow;
@@ -35,7 +35,7 @@ pub fn promise<T>() -> (Promise<T>, Deferred<T>) {
     let origin = Origin {
         location: Location::caller(),
         scheduler: std::ptr::null(),
-        vtable: Promised::<T>::VTABLE,
+        vtable: Promised::<Anywhere, T>::VTABLE,
         state: Snapshot::PROMISED,
         place: None,
         runtime: RuntimeKey::NONE,
@@ -61,7 +61,8 @@ pub fn promise<T>() -> (Promise<T>, Deferred<T>) {
 /// The side that completes. Dropping it cancels the other.
 pub struct Promise<T> {
     header: NonNull<Header>,
-    output: PhantomData<T>,
+    /// Takes a `T` in, which whoever has the other side gets out as the `T` it was made for: neither co- nor contravariant.
+    output: PhantomData<fn(T) -> T>,
 }
 
 // SAFETY: a value of type `T: Send` may be put in on any thread.
@@ -76,7 +77,7 @@ impl<T> Unpin for Promise<T> {}
 /// # Safety
 ///
 /// The caller keeps the cell, whose output is a `T`.
-unsafe fn complete<T>(
+pub(crate) unsafe fn complete<T>(
     pointer: NonNull<Header>,
     outcome: TaskState,
     output: Result<T, TaskError>,
@@ -314,7 +315,7 @@ impl<T> Deferred<T> {
         T: Send + 'static,
     {
         // SAFETY: the output of this cell is a `T`; closure and output are `Send`.
-        unsafe { callback::add_typed(&self.0.task_ref(), f) }
+        unsafe { callback::add_typed(&self.0.task_ref(), f, false) }
     }
 
     /// Takes a done-callback back. Returns whether it was there.
@@ -323,9 +324,11 @@ impl<T> Deferred<T> {
     }
 
     /// A handle that can be cloned and awaited many times; each await gets a clone of the value.
+    ///
+    /// The value borrows nothing: a done-callback that is added to the shared handle's view keeps it for as long as it likes.
     pub fn share(self) -> Shared<T>
     where
-        T: Clone + Send + Sync,
+        T: Clone + Send + Sync + 'static,
     {
         Shared::new(self.0)
     }

@@ -80,8 +80,8 @@ struct Shard {
     buckets: [AtomicPtr<Slot>; BUCKETS],
     /// Slots that were ever used, and what was inserted and removed by the owner: single-writer counters.
     used: AtomicU32,
-    inserted: AtomicU64,
-    removed: AtomicU64,
+    inserted: AtomicU32,
+    removed: AtomicU32,
     /// How many others removed (high half) and the head of the list of what they freed (low half).
     remote: AtomicU64,
     /// The owner's free list, while nobody is the owner.
@@ -113,8 +113,12 @@ impl Registry {
     ///
     /// # Panics
     ///
-    /// If the registry has an anchor already, or 65535 runtimes live at once.
+    /// If the registry is not the scheduler's or has an anchor already, or 65535 runtimes live at once.
     pub fn anchor<S: Schedule>(&self, scheduler: &Arc<S>) {
+        assert!(
+            std::ptr::eq(scheduler.registry(), self),
+            "a registry keeps the scheduler that it belongs to"
+        );
         let key = RuntimeKey::register(Arc::downgrade(&scheduler.context()));
         let key = key.expect("at most 65535 runtimes at once");
         let mut anchor = self.inner.anchor.lock();
@@ -216,9 +220,10 @@ impl Inner {
     }
 
     fn try_release(&self) -> bool {
-        let at_rest = self.shards[..self.shards.len() - 1]
-            .iter()
-            .all(Shard::is_parked);
+        let at_rest = self.closed.load(Relaxed)
+            && self.shards[..self.shards.len() - 1]
+                .iter()
+                .all(Shard::is_parked);
         if !at_rest || self.shards.iter().map(Shard::len).sum::<i64>() != 0 {
             return false;
         }
@@ -244,8 +249,8 @@ impl Shard {
         Self {
             buckets: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
             used: AtomicU32::new(0),
-            inserted: AtomicU64::new(0),
-            removed: AtomicU64::new(0),
+            inserted: AtomicU32::new(0),
+            removed: AtomicU32::new(0),
             remote: AtomicU64::new(u64::from(END)),
             parked: Mutex::new(Some(END)),
         }
@@ -255,9 +260,11 @@ impl Shard {
         self.parked.lock().is_some()
     }
 
+    /// All counters go round; fewer than 2^31 tasks of one shard live at once, so their difference is exact.
     fn len(&self) -> i64 {
-        let removed = self.removed.load(Relaxed) + (self.remote.load(Relaxed) >> 32);
-        self.inserted.load(Relaxed) as i64 - removed as i64
+        let remote = (self.remote.load(Relaxed) >> 32) as u32;
+        let removed = self.removed.load(Relaxed).wrapping_add(remote);
+        i64::from(self.inserted.load(Relaxed).wrapping_sub(removed) as i32)
     }
 
     /// Bucket and place in it of a slot.
@@ -309,6 +316,7 @@ impl Shard {
         loop {
             slot.store(link(head as u32), Relaxed);
             let one = u64::from(!mutated("remote-removal-uncounted"));
+            // What overflows falls out at the top: see `len`.
             let next = ((head >> 32) + one) << 32 | u64::from(index);
             // ORDERING(registry-free): hands the link, and the slot, to the owner.
             match self
@@ -498,7 +506,7 @@ impl LocalShard {
         // Single writer: a plain addition.
         shard
             .inserted
-            .store(shard.inserted.load(Relaxed) + 1, Relaxed);
+            .store(shard.inserted.load(Relaxed).wrapping_add(1), Relaxed);
         // ORDERING(registry-slot): Release shows the finished cell to inspectors.
         shard.slot(slot).store(header.as_ptr(), Release);
     }
@@ -509,7 +517,7 @@ impl LocalShard {
         clear(shard.slot(slot), self.free.replace(slot));
         shard
             .removed
-            .store(shard.removed.load(Relaxed) + 1, Relaxed);
+            .store(shard.removed.load(Relaxed).wrapping_add(1), Relaxed);
     }
 }
 
@@ -533,5 +541,29 @@ impl fmt::Debug for LocalShard {
         f.debug_struct("LocalShard")
             .field("index", &self.index)
             .finish()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counters_go_round() {
+        let shard = Shard::new();
+        assert_eq!(shard.grow(), 0);
+        shard.slot(0).store(std::ptr::dangling_mut(), Relaxed);
+        // 2^32 + 3 were inserted, 5 removed by the owner, 2^32 - 3 by others.
+        shard.inserted.store(3, Relaxed);
+        shard.removed.store(5, Relaxed);
+        let remote = u64::from(u32::MAX - 2) << 32 | u64::from(END);
+        shard.remote.store(remote, Relaxed);
+        assert_eq!(shard.len(), 1);
+        shard.inserted.store(8, Relaxed);
+        shard.removed.store(4, Relaxed);
+        shard.remote.store(remote | 3 << 32, Relaxed);
+        assert_eq!(shard.len(), 5);
+        shard.remove(0);
+        assert_eq!(shard.len(), 4);
     }
 }

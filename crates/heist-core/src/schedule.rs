@@ -29,7 +29,17 @@ pub enum Why {
 /// A queue of runnable tasks with threads behind it.
 ///
 /// `schedule_*` are called by wakers, from anywhere: they must not run or drop user code, and must not unwind.
-pub trait Schedule: Send + Sync + Sized + 'static {
+///
+/// # Safety
+///
+/// Tasks follow bare pointers to it, and rely on what its author alone can see to:
+///
+/// * [`registry`](Schedule::registry) always gives the same registry, which was [anchored](Registry::anchor) to this value before the
+///   first spawn, and is [released](Registry::release) by nobody else;
+/// * [`local_shard`](Schedule::local_shard) gives a shard of that registry;
+/// * no other scheduler, with another `Local`, has the same address: it is not a field of one, and none is a field of it;
+/// * if [`spawn_local`](crate::task::spawn_local) is called for it, all its worker frames are on one thread.
+pub unsafe trait Schedule: Send + Sync + Sized + 'static {
     /// What a worker's frame offers to [`schedule_local`](Schedule::schedule_local).
     type Local;
 
@@ -175,6 +185,11 @@ pub fn with_local<S: Schedule, R>(scheduler: &S, f: impl FnOnce(&S::Local) -> R)
     // value for as long as it is; `local_of` checked that it belongs to this scheduler, whose type fixes the pointee's.
     let local = unsafe { &*local };
     Some(f(local))
+}
+
+/// Whether the innermost frame is of the scheduler at this address.
+pub(crate) fn is_framed(scheduler: *const ()) -> bool {
+    FRAME.with(|frame| frame.scheduler.get() == scheduler)
 }
 
 /// The frame's pointer, if the innermost frame is of the scheduler at this address.

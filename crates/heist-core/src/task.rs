@@ -31,7 +31,7 @@ pub use handle::{CancelOnDrop, LocalTask, Task};
 pub use id::TaskId;
 pub use root::{Root, block_on};
 pub use runnable::{Ran, Runnable, RunnableSlot};
-pub use spawn::{spawn, spawn_blocking, spawn_local};
+pub use spawn::{spawn, spawn_blocking, spawn_local, try_spawn};
 pub use state::TaskState;
 pub use task_ref::{TaskRef, current, try_current};
 

@@ -2,10 +2,12 @@
 
 mod support;
 
-use heist_core::context;
+use heist_core::context::{self, RuntimeContext};
 use heist_core::future::promise;
 use heist_core::schedule::Schedule;
-use heist_core::task::TaskState;
+use heist_core::task::{LocalTask, Meta, TaskError, TaskState};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -289,4 +291,39 @@ fn a_late_callback_races_with_the_await_and_the_last_handle() {
         assert_eq!(drops.load(Ordering::SeqCst), 1);
     }
     assert_eq!(ran.load(Ordering::SeqCst), rounds);
+}
+
+#[test]
+fn callbacks_of_a_local_task_that_was_refused_stay_on_its_thread() {
+    let runtime = Runtime::new();
+    let context: Arc<dyn RuntimeContext> = runtime.0.clone();
+    let _entered = context::enter(context);
+    let task = LocalTask::<()>::gone(Meta::caller());
+    let ran = Rc::new(Cell::new(0));
+    let (own, theirs) = (ran.clone(), ran.clone());
+    task.add_done_callback(move |finished| {
+        assert!(finished.result().is_err_and(TaskError::is_runtime_gone));
+        own.set(own.get() + 1);
+    });
+    assert_eq!(ran.get(), 1, "it went to a runtime that is not the task's");
+    let early = task.task_ref();
+    assert!(!std::thread::spawn(move || early.cancel()).join().unwrap());
+    task.add_done_callback(move |_| theirs.set(theirs.get() + 1));
+    assert_eq!(ran.get(), 2);
+}
+
+#[test]
+fn a_view_of_a_promise_cancels_it() {
+    let (promise, deferred) = promise::<u8>();
+    let mut shared = deferred.share();
+    let view = shared.task_ref();
+    assert!(view.cancel_with("enough"));
+    assert!(!view.cancel() && !view.abort());
+    assert!(promise.is_cancelled());
+    assert_eq!(promise.set_result(1), Err(1));
+    let Poll::Ready(Err(error)) = poll_once(&mut shared) else {
+        panic!("still pending")
+    };
+    assert!(error.is_cancelled());
+    assert_eq!(error.reason(), Some("enough"));
 }

@@ -100,7 +100,7 @@ fn announce(shared: &Shared, local: &Local) {
 
 impl Shared {
     /// Wakes somebody, or starts somebody who is owed, even if others search.
-    fn call_somebody(&self) {
+    pub(crate) fn call_somebody(&self) {
         self.wake(self.sleep.take_sleeper(true));
     }
 }

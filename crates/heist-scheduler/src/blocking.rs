@@ -34,6 +34,8 @@ pub(crate) trait Host: Schedule + RuntimeContext {
     fn config(&self) -> &Config;
     /// A task has ended that no worker ran.
     fn task_ended(&self);
+    /// Jobs wait and no thread could be started: whoever sleeps without a limit shall set one, and try again.
+    fn starved(&self);
 }
 
 /// The pool of one runtime.
@@ -135,9 +137,15 @@ impl Pool {
         let starved = state.threads == 0 && !state.queue.is_empty();
         let first = !self.starved.load(Relaxed);
         self.starved.store(starved, Relaxed);
+        // Others have left their jobs to the thread that does not come.
+        let idle = state.call_idle();
         drop(state);
+        if idle {
+            self.work.notify_one();
+        }
         // With a thread left the job is only late. Say it once for each time that there is none.
         if starved && first {
+            host.starved();
             let message =
                 format!("blocking closures wait, for want of a thread to run them: {error}");
             host.report(&ExceptionContext::new(ExceptionKind::Runtime, &message));
@@ -183,7 +191,7 @@ impl Pool {
             let called = state.called > 0 && !mutation("call-missed");
             if outcome.timed_out() && !called && !state.closed {
                 state.idle -= 1;
-                return false;
+                return !state.queue.is_empty();
             }
         }
         if state.called > 0 {
@@ -226,14 +234,9 @@ impl Pool {
 impl State {
     /// Decides who is to come for the jobs in the queue, and counts it.
     fn call(&mut self, most: usize) -> Call {
-        if self.queue.is_empty() || self.coming > 0 || self.closed {
-            Call::Nobody
-        } else if self.idle > 0 {
-            self.idle -= 1;
-            self.called += 1;
-            self.coming += 1;
+        if self.call_idle() {
             Call::Wake
-        } else if self.threads < most {
+        } else if self.is_waiting() && self.threads < most {
             self.threads += 1;
             self.coming += 1;
             self.started += 1;
@@ -241,6 +244,22 @@ impl State {
         } else {
             Call::Nobody
         }
+    }
+
+    /// Whether there is a job for which nobody is on the way.
+    fn is_waiting(&self) -> bool {
+        !self.queue.is_empty() && self.coming == 0 && !self.closed
+    }
+
+    /// Counts one of those that wait as called, if one is needed.
+    fn call_idle(&mut self) -> bool {
+        let call = self.is_waiting() && self.idle > 0;
+        if call {
+            self.idle -= 1;
+            self.called += 1;
+            self.coming += 1;
+        }
+        call
     }
 
     fn forget(&mut self, number: u64) -> Option<TaskRef> {

@@ -5,7 +5,8 @@
 //! never overlap; those of different threads do not overlap either, which is more than is promised.
 //!
 //! A late done-callback is not one of these: it must run even if the runtime is shut down meanwhile. It is a
-//! [`OnceJob`], a task whose body runs when it is polled or else when it is dropped.
+//! [`OnceJob`], a task whose body runs when it is polled or else when it is dropped. Where the runtime takes no more tasks the job goes
+//! back to whoever gave it: it may be bound to this runtime's thread, and knows what to do elsewhere.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,7 +19,7 @@ use heist_core::error::{ExceptionContext, ExceptionKind};
 use heist_core::schedule::Schedule;
 use heist_core::task::{self, Meta};
 
-use crate::sync::{Arc, Mutex, Weak, caught};
+use crate::sync::{Arc, Mutex, Weak, caught, mutation};
 use crate::threads::{drop_quietly, panic_message};
 
 /// What a queue of callbacks asks of the scheduler that it belongs to.
@@ -157,12 +158,15 @@ impl Calls {
 /// The task that empties the queue.
 struct Drain<S: Caller> {
     caller: Weak<S>,
+    /// It has found the queue empty, and has said so: what is pushed from then on is another drain's.
+    over: bool,
 }
 
 impl<S: Caller> Drain<S> {
     fn spawn(caller: &Arc<S>) {
         let drain = Self {
             caller: Arc::downgrade(caller),
+            over: false,
         };
         // Refused, it is dropped, and empties the queue.
         task::spawn(caller, drain, Meta::caller().named("call_soon")).detach();
@@ -172,7 +176,7 @@ impl<S: Caller> Drain<S> {
 impl<S: Caller> Future for Drain<S> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(caller) = self.caller.upgrade() else {
             return Poll::Ready(());
         };
@@ -184,6 +188,7 @@ impl<S: Caller> Future for Drain<S> {
                 call
             };
             let Some(call) = call else {
+                self.over = true;
                 return Poll::Ready(());
             };
             call.run(&*caller);
@@ -195,24 +200,25 @@ impl<S: Caller> Future for Drain<S> {
 
 impl<S: Caller> Drop for Drain<S> {
     fn drop(&mut self) {
-        // It ended because the queue was empty, or was cancelled: by the shutdown, or by the user as one of all tasks.
+        if self.over {
+            return;
+        }
+        // It was cancelled: by the shutdown, or by the user as one of all tasks.
         let Some(caller) = self.caller.upgrade() else {
             return;
         };
-        let mut queue = caller.calls().0.lock();
-        if !queue.drained || queue.waiting.is_empty() {
-            return;
-        }
         let closed = caller.registry().is_closed();
-        queue.drained = !closed;
+        let mut queue = caller.calls().0.lock();
         let dropped = if closed {
             std::mem::take(&mut queue.waiting)
         } else {
             VecDeque::new()
         };
+        queue.drained = !queue.waiting.is_empty();
+        let go_on = queue.drained;
         drop(queue);
         drop(dropped);
-        if !closed {
+        if go_on {
             Self::spawn(&caller);
         }
     }
@@ -225,12 +231,20 @@ pub(crate) struct OnceJob<S: Schedule + RuntimeContext> {
 }
 
 impl<S: Schedule + RuntimeContext> OnceJob<S> {
-    pub(crate) fn spawn(caller: &Arc<S>, job: Job) {
+    /// Gives the job back if the runtime takes no more tasks.
+    pub(crate) fn spawn(caller: &Arc<S>, job: Job) -> Result<(), Job> {
         let body = Self {
             job: Some(job),
             caller: Arc::clone(caller),
         };
-        task::spawn(caller, body, Meta::caller().named("callback")).detach();
+        match task::try_spawn(caller, body, Meta::caller().named("callback")) {
+            Ok(task) => {
+                task.detach();
+                Ok(())
+            }
+            Err(_) if mutation("refused-job-run-anywhere") => Ok(()),
+            Err(mut body) => body.job.take().map_or(Ok(()), Err),
+        }
     }
 
     fn run(&mut self) {

@@ -13,7 +13,7 @@
 //!      └── threads, shutdown, metrics, config ◄─────────────┘
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod block_on;
 mod blocking;

@@ -267,7 +267,7 @@ impl LocalScheduler {
         let deadline = begun.checked_add(grace);
         shared.registry.close();
         shared.registry.for_each(|task| {
-            task.cancel_with(REASON);
+            task.cancel_at_the_end(REASON);
         });
         self.run_until_empty(deadline);
         let left = outlived(&shared.registry);

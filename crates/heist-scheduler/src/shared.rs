@@ -149,7 +149,9 @@ impl Shared {
             return;
         };
         if let Err(error) = crate::worker::start(&shared, slot, true) {
-            self.sleep.spare_failed(slot);
+            if !self.sleep.spare_failed(slot) {
+                return;
+            }
             self.report(&ExceptionContext::new(
                 ExceptionKind::Runtime,
                 &format!("nobody serves in the place of a blocked worker: {error}"),
@@ -289,7 +291,14 @@ pub(crate) fn slot_count(config: &Config) -> usize {
     config.worker_threads + config.max_spare_workers
 }
 
-impl Schedule for Shared {
+#[expect(
+    unsafe_code,
+    reason = "the promises of a scheduler to its tasks; no other unsafe code is in this crate"
+)]
+// SAFETY: `new` anchors the one registry before anybody has the value; the shards that its frames offer are taken from that
+// registry; it stands in an `Arc` of its own and holds no other scheduler. Local tasks are
+// never spawned on it.
+unsafe impl Schedule for Shared {
     type Local = Local;
 
     #[inline]
@@ -350,11 +359,7 @@ impl RuntimeContext for Shared {
         let Some(shared) = self.me.upgrade() else {
             return Err(job);
         };
-        if self.registry.is_closed() {
-            return Err(job);
-        }
-        OnceJob::spawn(&shared, job);
-        Ok(())
+        OnceJob::spawn(&shared, job)
     }
 
     fn call_blocking(&self, job: Job) -> Result<(), Job> {
@@ -395,6 +400,10 @@ impl Host for Shared {
 
     fn task_ended(&self) {
         self.check_empty();
+    }
+
+    fn starved(&self) {
+        self.call_somebody();
     }
 }
 

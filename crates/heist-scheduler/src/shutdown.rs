@@ -104,7 +104,7 @@ fn begin(shared: &Arc<Shared>) -> bool {
     shared.registry.close();
     shared.enter_phase(CLOSING);
     shared.registry.for_each(|task| {
-        task.cancel_with(REASON);
+        task.cancel_at_the_end(REASON);
     });
     true
 }

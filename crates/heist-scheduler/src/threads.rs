@@ -3,7 +3,8 @@
 //! A thread is listed before it starts and struck off after everything else that it does for the runtime, so that
 //! shutdown can say which ones are left. Nothing here is joined unless it has said that it is done.
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write};
 use std::time::Instant;
 
 use heist_core::error::{ExceptionContext, ExceptionKind};
@@ -210,13 +211,20 @@ impl Hooks {
 /// Tells the handler, or standard error if there is none. Never unwinds.
 pub(crate) fn report(handler: Option<&ExceptionHandler>, exception: &ExceptionContext<'_>) {
     let Some(handler) = handler else {
-        eprintln!("heist: {exception}");
+        say(format_args!("{exception}"));
         return;
     };
     if let Err(payload) = caught(|| handler(exception)) {
-        eprintln!("heist: the exception handler panicked while it was told: {exception}");
+        say(format_args!(
+            "the exception handler panicked while it was told: {exception}"
+        ));
         drop_quietly(payload);
     }
+}
+
+/// Unlike `eprintln!`, it does not panic where there is no standard error.
+fn say(message: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "heist: {message}");
 }
 
 /// Drops something of the user's. A panic of that drop is swallowed, its payload leaked.

@@ -190,6 +190,27 @@ fn block_on_works_on_the_blocking_pool() {
 }
 
 #[test]
+fn one_poll_may_block_as_often_as_it_likes() {
+    const TIMES: u32 = 300;
+    bounded(|| {
+        let runtime = runtime(1);
+        let handle = runtime.handle().clone();
+        let job = runtime.spawn_blocking(move || {
+            (0..TIMES)
+                .map(|_| handle.block_on(async { 1 }))
+                .sum::<u32>()
+        });
+        assert_eq!(job.wait_blocking().unwrap(), TIMES);
+        let handle = runtime.handle().clone();
+        let sum = runtime.block_on(async move {
+            let task = |_| handle.spawn(async { 1 }).wait_blocking().unwrap();
+            (0..TIMES).map(task).sum::<u32>()
+        });
+        assert_eq!(sum, TIMES);
+    });
+}
+
+#[test]
 fn a_nested_block_on_of_a_local_runtime_panics_and_says_why() {
     bounded(|| {
         let runtime = LocalRuntime::new().unwrap();
@@ -269,6 +290,64 @@ fn calls_start_in_order_and_one_at_a_time() {
         });
         runtime.block_on(heard).unwrap();
         assert_eq!(*log.lock().unwrap(), (0..1000).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn calls_keep_their_order_while_the_queue_runs_empty_again_and_again() {
+    const CALLS: usize = 20_000;
+    bounded(|| {
+        let runtime = runtime(4);
+        let (next, busy) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        for number in 0..CALLS {
+            let (next, busy) = (Arc::clone(&next), Arc::clone(&busy));
+            runtime.handle().call_soon(move || {
+                assert!(!busy.swap(true, Ordering::SeqCst), "two at a time");
+                assert_eq!(next.swap(number + 1, Ordering::SeqCst), number);
+                busy.store(false, Ordering::SeqCst);
+            });
+            if number % 3 == 0 {
+                thread::yield_now();
+            }
+        }
+        while next.load(Ordering::SeqCst) < CALLS {
+            thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn calls_go_on_after_all_tasks_were_cancelled() {
+    bounded(|| {
+        let runtime = LocalRuntime::new().unwrap();
+        // The task that runs them is among all tasks, whatever it has run by then.
+        for calls in 1..100 {
+            for _ in 1..calls {
+                runtime.handle().call_soon(|| ());
+            }
+            let handle = runtime.handle().clone();
+            let cancel_all = move || {
+                for task in handle.all_tasks() {
+                    if task.name() == "call_soon" {
+                        task.cancel();
+                    }
+                }
+            };
+            runtime.handle().call_soon(cancel_all);
+            runtime.block_on(async {
+                for _ in 0..2 * calls {
+                    yield_now().await;
+                }
+            });
+            let (told, heard) = promise();
+            runtime.handle().call_soon(move || {
+                let _ = told.set_result(());
+            });
+            runtime.block_on(heard).unwrap();
+        }
     });
 }
 

@@ -10,11 +10,13 @@ use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use heist::{Builder, Runtime, promise};
+use heist::{Builder, Handle, Runtime, promise};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{bounded, child, runtime};
 
@@ -39,16 +41,18 @@ fn unlimit_memory() {
     setrlimit(Resource::As, Rlimit { current, maximum }).unwrap();
 }
 
-/// Two workers, both of which are past their start: a thread that gets no memory while it starts ends the process.
-fn two_started(builder: Builder) -> Runtime {
+/// Workers that are past their start: a thread that gets no memory while it starts ends the process.
+fn started(workers: usize, builder: Builder) -> Runtime {
     let (start, starts) = channel();
     let runtime = builder
-        .worker_threads(2)
+        .worker_threads(workers)
         .thread_stack_size(STACK)
-        .on_thread_start(move || start.send(()).unwrap())
+        .on_thread_start(move || {
+            let _ = start.send(());
+        })
         .build()
         .unwrap();
-    for _ in 0..2 {
+    for _ in 0..workers {
         starts.recv_timeout(Duration::from_secs(5)).unwrap();
     }
     runtime
@@ -88,9 +92,12 @@ fn a_runtime_that_gets_no_thread_names_it_and_takes_back_the_others() {
 fn a_blocking_job_that_gets_no_thread_is_reported_and_runs_when_there_is_one() {
     alone(|| {
         let (report, reports) = channel();
-        let runtime = two_started(Runtime::builder().exception_handler(move |exception| {
-            let _ = report.send(exception.to_string());
-        }));
+        let runtime = started(
+            2,
+            Runtime::builder().exception_handler(move |exception| {
+                let _ = report.send(exception.to_string());
+            }),
+        );
         limit_memory(STACK as u64 / 2);
         let job = runtime.spawn_blocking(|| 5);
         let told = reports.recv_timeout(Duration::from_secs(5)).unwrap();
@@ -102,10 +109,75 @@ fn a_blocking_job_that_gets_no_thread_is_reported_and_runs_when_there_is_one() {
     });
 }
 
+/// Nobody but sleeping workers is there to try again.
+#[test]
+fn a_blocking_job_of_an_idle_runtime_gets_a_thread_as_soon_as_there_are_any() {
+    alone(|| {
+        for workers in [1, 2] {
+            let (report, reports) = channel();
+            let builder = Runtime::builder().exception_handler(move |exception| {
+                let _ = report.send(exception.to_string());
+            });
+            let runtime = started(workers, builder);
+            limit_memory(STACK as u64 / 2);
+            let job = runtime.spawn_blocking(|| 5);
+            let told = reports.recv_timeout(Duration::from_secs(5)).unwrap();
+            assert!(told.contains("cannot start thread"), "{told}");
+            unlimit_memory();
+            assert_eq!(job.wait_blocking().unwrap(), 5);
+            assert!(reports.try_recv().is_err(), "told twice");
+        }
+    });
+}
+
+#[test]
+fn a_handler_that_spawns_is_told_once_that_no_spare_can_be_started() {
+    alone(|| {
+        let told = Arc::new(AtomicUsize::new(0));
+        let own: Arc<OnceLock<Handle>> = Arc::default();
+        let (count, handle) = (Arc::clone(&told), Arc::clone(&own));
+        let runtime = started(
+            2,
+            Runtime::builder().exception_handler(move |_| {
+                count.fetch_add(1, Ordering::SeqCst);
+                if let Some(handle) = handle.get() {
+                    handle.spawn(async {}).detach();
+                }
+            }),
+        );
+        own.set(runtime.handle().clone()).unwrap();
+        limit_memory(STACK as u64 / 2);
+        let both = Arc::new(Barrier::new(2));
+        let blockers: Vec<_> = (0..2)
+            .map(|_| {
+                let (handle, both) = (runtime.handle().clone(), Arc::clone(&both));
+                // Both workers at once, so that a spare is wanted.
+                runtime.spawn(async move {
+                    both.wait();
+                    handle.block_on(async { heist::time::sleep(Duration::from_millis(10)).await });
+                })
+            })
+            .collect();
+        while told.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+        // More attempts, and more who ask for a worker.
+        for _ in 0..100 {
+            runtime.spawn(async {}).detach();
+            thread::sleep(Duration::from_millis(1));
+        }
+        unlimit_memory();
+        for blocker in blockers {
+            blocker.wait_blocking().unwrap();
+        }
+        assert_eq!(told.load(Ordering::SeqCst), 1);
+    });
+}
+
 #[test]
 fn a_worker_that_blocks_where_no_spare_can_be_started_still_returns() {
     alone(|| {
-        let runtime = two_started(Runtime::builder().exception_handler(|_| ()));
+        let runtime = started(2, Runtime::builder().exception_handler(|_| ()));
         limit_memory(STACK as u64 / 2);
         let handle = runtime.handle().clone();
         let outer = runtime.spawn(async move {

@@ -83,6 +83,39 @@ fn left_tasks_are_cancelled_and_get_their_clean_up() {
 }
 
 #[test]
+fn a_task_that_a_task_has_spawned_gets_its_clean_up_at_the_end() {
+    bounded(|| {
+        for workers in [1, 2, 4] {
+            let runtime = runtime(workers);
+            let cleaned = Arc::new(AtomicBool::new(false));
+            let flag = Arc::clone(&cleaned);
+            let (told, asleep) = promise();
+            // Listed where its worker is, which looks through its own tasks when the end comes.
+            let parent = runtime.spawn(async move {
+                heist::spawn(async move {
+                    let caught = catch_cancel(async {
+                        let _ = told.set_result(());
+                        pending::<()>().await;
+                    });
+                    if caught.await.is_err() {
+                        for _ in 0..20 {
+                            sleep(Duration::from_millis(1)).await;
+                        }
+                        flag.store(true, Ordering::SeqCst);
+                    }
+                })
+                .detach();
+            });
+            runtime.block_on(parent).unwrap();
+            runtime.block_on(asleep).unwrap();
+            let report = runtime.shutdown(Duration::from_secs(5));
+            assert!(report.is_clean(), "{report:?}");
+            assert!(cleaned.load(Ordering::SeqCst), "{workers} workers");
+        }
+    });
+}
+
+#[test]
 fn a_stuck_blocking_job_is_reported_with_its_location() {
     bounded(|| {
         let runtime = runtime(2);

@@ -28,9 +28,10 @@ use super::state::{Action, Snapshot, State};
 use crate::context::RuntimeKey;
 use crate::error::TaskError;
 use crate::registry::LocalShard;
-use crate::schedule::{Schedule, Why, local_of};
+use crate::schedule::{Schedule, Why, is_framed, local_of};
 use crate::sync::{AcqRel, Acquire, Arc, AtomicPtr, AtomicUsize, Relaxed, UnsafeCell, mutated};
 use std::alloc::Layout;
+use std::borrow::Cow;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
@@ -88,11 +89,14 @@ pub(crate) struct Vtable {
     pub(crate) schedule: unsafe fn(NonNull<Header>, Why),
     /// Ends a task whose runnable was thrown away. The caller owns it.
     pub(crate) discard: unsafe fn(NonNull<Header>),
+    /// Asks for the end, for a reason; `true`: past all catchers. The caller keeps the cell. `false`: it is too late.
+    pub(crate) request: unsafe fn(NonNull<Header>, Option<Cow<'static, str>>, bool) -> bool,
     pub(crate) output: unsafe fn(NonNull<Header>) -> *mut (),
     pub(crate) drop_output: unsafe fn(NonNull<Header>),
     pub(crate) free: unsafe fn(NonNull<Header>),
 }
 
+#[repr(C)]
 pub(crate) union Stage<B, T> {
     pub(crate) body: ManuallyDrop<B>,
     pub(crate) output: ManuallyDrop<Result<T, TaskError>>,
@@ -217,6 +221,11 @@ impl<B, T> Cell<B, T> {
 impl Header {
     pub(crate) fn kind(&self) -> Kind {
         self.vtable.kind
+    }
+
+    /// Whether this thread is in a frame of the task's scheduler, which the caller keeps.
+    pub(crate) fn is_framed(&self) -> bool {
+        !self.scheduler.is_null() && is_framed(self.scheduler)
     }
 
     pub(crate) fn runtime(&self) -> RuntimeKey {

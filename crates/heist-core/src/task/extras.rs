@@ -27,6 +27,8 @@ pub(crate) struct Inner {
     /// Cancel requests that nobody took back.
     pub(crate) requests: usize,
     pub(crate) reason: Option<Cow<'static, str>>,
+    /// The runtime's end has been made known to the task.
+    pub(crate) told_of_the_end: bool,
     pub(crate) catchers: Catchers,
     /// Of a promise: who waits for the cancellation of the other side.
     pub(crate) cancel_waker: Option<Waker>,

@@ -2,7 +2,7 @@
 
 use super::Meta;
 use super::cell::{Cell, Header, Origin, Stage, settle};
-use super::harness::bodyless::Promised;
+use super::harness::{Anywhere, BodyKind, OneThread, bodyless::Promised};
 use super::id::TaskId;
 use super::state::{Action, Snapshot, TaskState};
 use super::task_ref::{TaskRef, current_header};
@@ -38,11 +38,11 @@ impl<T> Join<T> {
     }
 
     /// A cell that is over from the start, as cancelled.
-    pub(crate) fn gone(meta: Meta) -> Self {
+    pub(crate) fn gone<K: BodyKind>(meta: Meta) -> Self {
         let origin = Origin {
             location: meta.location,
             scheduler: std::ptr::null(),
-            vtable: Promised::<T>::VTABLE,
+            vtable: Promised::<K, T>::VTABLE,
             state: Snapshot::GONE,
             place: None,
             runtime: RuntimeKey::NONE,
@@ -113,10 +113,16 @@ impl<T> Join<T> {
             return Poll::Ready(Err(TaskError::self_await(self.header().id)));
         }
         let proceed = ready!(poll_proceed(cx));
+        let output = ready!(self.poll_unbudgeted(cx));
+        proceed.made_progress();
+        Poll::Ready(output)
+    }
+
+    /// The same outside of any budget: for a thread that waits in its own name.
+    pub(crate) fn poll_unbudgeted(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
         loop {
             match self.header().state.take() {
                 Action::Take => {
-                    proceed.made_progress();
                     // SAFETY: CELL-1: this thread has just set `taken`: the output is moved out, once.
                     let output = unsafe { self.output().read() };
                     return Poll::Ready(output.inspect_err(|error| error.retrieved()));
@@ -340,7 +346,7 @@ impl<T> Task<T> {
 
     /// A task for a runtime that is gone: cancelled at once, [`TaskError::is_runtime_gone`].
     pub fn gone(meta: Meta) -> Self {
-        Self(Join::gone(meta))
+        Self(Join::gone::<Anywhere>(meta))
     }
 
     common!(self => self.0);
@@ -372,7 +378,7 @@ impl<T> Task<T> {
         T: Send + 'static,
     {
         // SAFETY: the output of this cell is a `T`; closure and output are `Send`.
-        unsafe { callback::add_typed(&self.task_ref(), f) }
+        unsafe { callback::add_typed(&self.task_ref(), f, false) }
     }
 
     /// A handle that can be cloned and awaited many times; each await gets a clone of the output.
@@ -439,7 +445,7 @@ impl<T> LocalTask<T> {
     /// A task for a runtime that is gone: cancelled at once, [`TaskError::is_runtime_gone`].
     pub fn gone(meta: Meta) -> Self {
         Self {
-            join: Join::gone(meta),
+            join: Join::gone::<OneThread>(meta),
             not_send: PhantomData,
         }
     }
@@ -457,7 +463,7 @@ impl<T> LocalTask<T> {
         T: 'static,
     {
         // SAFETY: the output of this cell is a `T`, and handles of local tasks stay on the thread of the task.
-        unsafe { callback::add_typed(&self.task_ref(), f) }
+        unsafe { callback::add_typed(&self.task_ref(), f, true) }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::cell::{Cell, Header, Kind, Stage, Vtable, schedule, settle, with_scheduler};
 use super::runnable::{Ran, Runnable};
 use super::state::{Action, Snapshot, TaskState};
-use super::waker;
+use super::{task_ref, waker};
 use crate::budget;
 use crate::callback;
 use crate::context::{self, FRAME};
@@ -50,6 +50,11 @@ impl<K: BodyKind, B: Future, S: Schedule> Harness<K, B, S> {
         run: Self::run,
         schedule: schedule::<S>,
         discard: Self::discard,
+        request: if matches!(K::KIND, Kind::Blocking) {
+            task_ref::request::<true>
+        } else {
+            task_ref::request::<false>
+        },
         output: Cell::<B, B::Output>::output,
         drop_output: Cell::<B, B::Output>::drop_output,
         free: Cell::<B, B::Output>::free,
@@ -399,19 +404,42 @@ impl Outer {
 /// For `discard` and `schedule` of cells that have no body and are never queued.
 pub(crate) mod bodyless {
     use super::*;
+    use crate::future::complete;
+    use std::borrow::Cow;
 
-    pub(crate) struct Promised<T>(PhantomData<T>);
+    pub(crate) struct Promised<K, T>(PhantomData<(K, T)>);
 
-    impl<T> Promised<T> {
+    impl<K: BodyKind, T> Promised<K, T> {
         pub(crate) const VTABLE: &'static Vtable = &Vtable {
-            kind: Kind::Promise,
+            // One that takes the place of a local task keeps its callbacks on that thread, as a local task does.
+            kind: match K::KIND {
+                Kind::Local => Kind::Local,
+                _ => Kind::Promise,
+            },
             run: |_| Ran::Over,
             schedule: |_, _: Why| {},
             discard: |_| {},
+            request: Self::request,
             output: Cell::<(), T>::output,
             drop_output: Cell::<(), T>::drop_output,
             free: Cell::<(), T>::free,
         };
+
+        /// For the vtable: there is nobody to ask, so it ends at once.
+        ///
+        /// # Safety
+        ///
+        /// The caller keeps the cell, which is one of these types.
+        unsafe fn request(
+            pointer: NonNull<Header>,
+            reason: Option<Cow<'static, str>>,
+            _abort: bool,
+        ) -> bool {
+            // SAFETY: the caller keeps the cell.
+            let error = TaskError::cancelled(unsafe { pointer.as_ref() }.id, reason);
+            // SAFETY: handed on.
+            unsafe { complete::<T>(pointer, TaskState::Cancelled, Err(error)) }.is_ok()
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::error::TaskError;
 use crate::platform::Parker;
 use crate::registry::{LocalShard, Registry};
 use crate::schedule::{Schedule, Why};
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicBool, Relaxed, mutated, spin};
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -23,13 +23,16 @@ use std::task::{Context, Poll, Wake, Waker};
 /// Where a thread in [`block_on`] waits.
 pub struct Root {
     slot: RunnableSlot,
+    /// The root is over, and the last of its callbacks has run.
+    over: AtomicBool,
     parker: Arc<dyn Parker>,
 }
 
 impl Root {
-    /// Whether the root's future is to be polled.
+    /// Whether the root's future is to be polled, or has given its output.
     pub fn is_woken(&self) -> bool {
-        !self.slot.is_empty()
+        // What was written before an unpark is seen after it: that is the parker's promise.
+        !self.slot.is_empty() || self.over.load(Relaxed)
     }
 
     /// Sleeps until woken, or spuriously for a shorter time.
@@ -40,6 +43,7 @@ impl Root {
 
 impl Wake for Root {
     fn wake(self: Arc<Self>) {
+        self.over.store(!mutated("root-end-untold"), Relaxed);
         self.parker.unpark();
     }
 }
@@ -58,7 +62,9 @@ struct RootScheduler<S> {
     runtime: Arc<S>,
 }
 
-impl<S: Schedule> Schedule for RootScheduler<S> {
+// SAFETY: the registry is the runtime's, which is anchored to that, and not to this value: `block_on` itself keeps this one until its
+// only task is over. It has no frames, so there is no `Local` of it.
+unsafe impl<S: Schedule> Schedule for RootScheduler<S> {
     type Local = Infallible;
 
     fn schedule_local(&self, local: &Infallible, _: Runnable, _: Why) {
@@ -106,6 +112,7 @@ pub fn block_on<S: Schedule, F: Future>(
     // Made here: a slot that two threads could take from would move bodies that are not `Send`.
     let root = &Arc::new(Root {
         slot: RunnableSlot::new(),
+        over: AtomicBool::new(false),
         parker,
     });
     let mut wait = || wait(root);
@@ -114,22 +121,25 @@ pub fn block_on<S: Schedule, F: Future>(
         runtime: Arc::clone(scheduler),
     });
     let Ok((header, runnable)) = make::<Anywhere, _, F>(&own, future, &meta) else {
-        return Err(Join::<F::Output>::gone(meta).into_error());
+        return Err(Join::<F::Output>::gone::<Anywhere>(meta).into_error());
     };
     // SAFETY: the new cell has this output, and its `join` is ours.
     let mut join = unsafe { Join::<F::Output>::from_header(header) };
-    let ends = Ends {
+    let mut ends = Ends {
         task: join.task_ref(),
         root,
+        over: false,
     };
     run_to_end(runnable, root, &mut wait);
-    drop(ends);
     // Its callbacks may still run on another thread.
     let waker = Waker::from(Arc::clone(root));
     let mut cx = Context::from_waker(&waker);
     loop {
-        match join.poll(&mut cx) {
-            Poll::Ready(result) => return result,
+        match join.poll_unbudgeted(&mut cx) {
+            Poll::Ready(result) => {
+                ends.over = true;
+                return result;
+            }
             Poll::Pending => wait(),
         }
     }
@@ -156,26 +166,32 @@ fn run_to_end(mut runnable: Runnable, root: &Root, wait: &mut impl FnMut()) {
     }
 }
 
-/// Ends the root if `wait` unwinds: its body borrows from the frames below.
+/// Ends the root if `wait` unwinds: its body and its output borrow from the frames below.
 struct Ends<'a> {
     task: TaskRef,
     root: &'a Root,
+    /// The output was taken.
+    over: bool,
 }
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
-        if self.task.is_finished() {
+        if self.over {
             return;
         }
+        // It may be over without that.
         self.task.abort();
-        let park = || self.root.park();
         while !self.task.is_finished() {
             match self.root.slot.take() {
                 Some(runnable) => {
                     let _ = runnable.run();
                 }
-                None => park(),
+                None => self.root.park(),
             }
+        }
+        // Whoever runs late callbacks leaves the output alone once it has let go, and the handle then drops it here.
+        while !self.task.header().state.load().is_ready() {
+            spin();
         }
     }
 }

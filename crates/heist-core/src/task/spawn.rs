@@ -56,6 +56,24 @@ where
     }
 }
 
+/// Spawns `future` on `scheduler`, from any thread, if that takes tasks.
+///
+/// # Errors
+///
+/// Gives the future back where the runtime is shut down.
+pub fn try_spawn<S, F>(scheduler: &Arc<S>, future: F, meta: Meta) -> Result<Task<F::Output>, F>
+where
+    S: Schedule,
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let (header, runnable) = make::<Anywhere, S, F>(scheduler, future, &meta)?;
+    // SAFETY: the new cell has this output, and its `join` is ours.
+    let task = unsafe { Task::from_header(header) };
+    schedule(scheduler, runnable);
+    Ok(task)
+}
+
 /// Spawns a future that is not `Send`, on the thread that runs `scheduler`.
 ///
 /// # Panics

@@ -1,6 +1,6 @@
 //! The untyped, clonable view of a task.
 
-use super::cell::{Header, Kind, settle};
+use super::cell::{Header, settle};
 use super::id::TaskId;
 use super::state::{Action, Snapshot, TaskState};
 use crate::callback::{self, CallbackId};
@@ -138,25 +138,17 @@ impl TaskRef {
     }
 
     fn request(&self, reason: Option<Cow<'static, str>>, abort: bool) -> bool {
-        let header = self.header();
-        let mut extras = header.extras_or_new().lock();
-        let blocking = header.kind() == Kind::Blocking;
-        let action = header.state.request(abort, blocking);
-        let mut wakers = Vec::new();
-        let mut old = None;
-        if action != Action::Refused {
-            extras.requests += 1;
-            if reason.is_some() || !abort {
-                old = std::mem::replace(&mut extras.reason, reason);
-            }
-            extras.catchers.wakers(&mut wakers);
-        }
+        // SAFETY: this handle keeps the cell.
+        unsafe { (self.header().vtable.request)(self.0, reason, abort) }
+    }
+
+    /// [`cancel_with`](TaskRef::cancel_with) for the end of the runtime: of many such calls one takes effect, so that the clean-up
+    /// that it starts is not taken for one that refuses to end.
+    pub fn cancel_at_the_end(&self, reason: impl Into<Cow<'static, str>>) -> bool {
+        let mut extras = self.header().extras_or_new().lock();
+        let first = !std::mem::replace(&mut extras.told_of_the_end, true);
         drop(extras);
-        drop(old);
-        // SAFETY: `Enqueue` gave this thread the runnable; this handle keeps the cell.
-        unsafe { settle(self.0, action) };
-        wakers.into_iter().for_each(callback::wake);
-        action != Action::Refused
+        first && self.request(Some(reason.into()), false)
     }
 
     /// How many cancel requests have been made and not been taken back.
@@ -264,4 +256,35 @@ pub fn current() -> TaskRef {
 
 pub(crate) fn current_header() -> Option<NonNull<Header>> {
     NonNull::new(FRAME.with(|frame| frame.task.get()).cast_mut().cast())
+}
+
+/// For the vtable of tasks: asks one to end. See [`Vtable::request`](super::cell::Vtable::request).
+///
+/// # Safety
+///
+/// The caller keeps the cell.
+pub(crate) unsafe fn request<const BLOCKING: bool>(
+    pointer: NonNull<Header>,
+    reason: Option<Cow<'static, str>>,
+    abort: bool,
+) -> bool {
+    // SAFETY: the caller keeps the cell.
+    let header = unsafe { pointer.as_ref() };
+    let mut extras = header.extras_or_new().lock();
+    let action = header.state.request(abort, BLOCKING);
+    let mut wakers = Vec::new();
+    let mut old = None;
+    if action != Action::Refused {
+        extras.requests += 1;
+        if reason.is_some() || !abort {
+            old = std::mem::replace(&mut extras.reason, reason);
+        }
+        wakers = extras.catchers.wakers();
+    }
+    drop(extras);
+    drop(old);
+    // SAFETY: `Enqueue` gave this thread the runnable; the caller keeps the cell.
+    unsafe { settle(pointer, action) };
+    callback::wake_each(wakers);
+    action != Action::Refused
 }

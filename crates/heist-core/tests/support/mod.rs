@@ -46,7 +46,8 @@ pub struct Local(LocalShard);
 /// Owns the scheduler, and takes it down: a registry that is not empty keeps it for ever.
 pub struct Runtime(pub Arc<Scheduler>);
 
-impl Schedule for Scheduler {
+// SAFETY: `new` anchors its registry, whose shards its frames offer; it is in an `Arc` of its own; its frames are on one thread.
+unsafe impl Schedule for Scheduler {
     type Local = Local;
 
     fn schedule_local(&self, _: &Local, runnable: Runnable, _: Why) {

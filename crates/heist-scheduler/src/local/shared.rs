@@ -122,7 +122,14 @@ impl LocalShared {
     }
 }
 
-impl Schedule for LocalShared {
+#[expect(
+    unsafe_code,
+    reason = "the promises of a scheduler to its tasks; no other unsafe code is in this crate"
+)]
+// SAFETY: `new` anchors the one registry before anybody has the value; the shards that its frames offer are taken from that
+// registry; it stands in an `Arc` of its own and holds no other scheduler. Worker frames
+// are made by the owner alone, on its thread.
+unsafe impl Schedule for LocalShared {
     type Local = Queue;
 
     fn schedule_local(&self, local: &Queue, runnable: Runnable, why: Why) {
@@ -173,11 +180,7 @@ impl RuntimeContext for LocalShared {
         let Some(shared) = self.me.upgrade() else {
             return Err(job);
         };
-        if self.registry.is_closed() {
-            return Err(job);
-        }
-        OnceJob::spawn(&shared, job);
-        Ok(())
+        OnceJob::spawn(&shared, job)
     }
 
     fn call_blocking(&self, job: Job) -> Result<(), Job> {
@@ -218,6 +221,10 @@ impl Host for LocalShared {
         if self.registry.is_closed() {
             self.unpark();
         }
+    }
+
+    fn starved(&self) {
+        self.unpark();
     }
 }
 

@@ -344,14 +344,20 @@ impl Sleep {
         self.list.lock().failed
     }
 
-    /// No thread could be started for the slot that [`Wake::Spare`] named: it is owed again.
-    pub(crate) fn spare_failed(&self, slot: usize) {
+    /// No thread could be started for the slot that [`Wake::Spare`] named: it is owed again. Whether that is news.
+    pub(crate) fn spare_failed(&self, slot: usize) -> bool {
         let mut list = self.list.lock();
         list.free.push(slot);
-        list.owed += 1;
-        list.failed = true;
-        self.idle
-            .change(Change::FALL_ASLEEP.and(Change::STOP_SEARCH));
+        let asleep = if list.excess > 0 {
+            // The blocked one has returned meanwhile, and has counted the one who does not come as one too many.
+            list.excess -= 1;
+            Change::FALL_ASLEEP.and(Change::GET_UP)
+        } else {
+            list.owed += 1;
+            Change::FALL_ASLEEP
+        };
+        self.idle.change(asleep.and(Change::STOP_SEARCH));
+        !std::mem::replace(&mut list.failed, true)
     }
 
     /// A retired thread gives slot `index` back and waits for another one.

@@ -24,6 +24,9 @@ impl Worker<'_> {
         if now.saturating_duration_since(self.settled) >= SETTLE_INTERVAL {
             self.settled = now;
             self.local.settle();
+            if self.shared.pool.is_starved() {
+                self.shared.pool.retry(self.counted);
+            }
         }
         if !self.local.is_bare() {
             // Nothing relies on it; it bounds the time for which a wrong guess about wake-ups holds.
@@ -36,9 +39,6 @@ impl Worker<'_> {
         } else if now.saturating_duration_since(self.driven) >= DRIVER_INTERVAL {
             self.driven = now;
             self.glance_at_driver();
-        }
-        if self.shared.pool.is_starved() {
-            self.shared.pool.retry(self.counted);
         }
     }
 
@@ -89,7 +89,7 @@ impl Worker<'_> {
         // A spawn of this worker that raced with the close was not in the list that shutdown went through.
         self.local.shard.for_each(|task: TaskRef| {
             if phase == CLOSING {
-                task.cancel_with(crate::shutdown::REASON);
+                task.cancel_at_the_end(crate::shutdown::REASON);
             } else {
                 task.abort();
             }
@@ -103,5 +103,5 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_micros(60);
 /// Between two turns of the driver that do not wait, at least.
 const DRIVER_INTERVAL: Duration = Duration::from_micros(250);
 
-/// Between two times that the oldest of the stack are moved to the queue, at least.
+/// Between two times that the oldest of the stack are moved to the queue, and that threads are tried again, at least.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(1);

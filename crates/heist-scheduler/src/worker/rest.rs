@@ -7,6 +7,7 @@ use heist_core::driver::Wait;
 use super::{Leave, Worker};
 use crate::shared::STOPPING;
 use crate::sleep::{Bed, Rest};
+use crate::sync::mutation;
 use crate::threads::drop_quietly;
 
 impl Worker<'_> {
@@ -18,6 +19,10 @@ impl Worker<'_> {
             self.end_search();
             self.drop_own();
             return Err(Leave::Stop);
+        }
+        if !self.slot.own.lifo.is_empty() && !mutation("request-slept-on") {
+            // A task that was asked to end just now, of which nobody else was told.
+            return Ok(());
         }
         shared.check_empty();
         let index = self.local.index;
@@ -41,6 +46,10 @@ impl Worker<'_> {
             self.leave_bed(bed);
             shared.sleep.leave_searching(index);
             self.searching = true;
+            if bed == Bed::Driver {
+                // Somebody may have retired as the watcher because this worker was going to be there.
+                shared.wake(shared.sleep.ensure_watch());
+            }
             return Ok(());
         }
         self.lie(bed, watch);
@@ -79,6 +88,9 @@ impl Worker<'_> {
         } else if by_itself && watch {
             self.watch();
         }
+        if bounded && shared.pool.is_starved() {
+            shared.pool.retry(self.counted);
+        }
     }
 
     /// The worker comes out of the driver, perhaps with work.
@@ -102,9 +114,6 @@ impl Worker<'_> {
         // Somebody goes in and out of the driver all the time: it would only change places with this worker.
         self.yields_role = moved && !attended;
         self.quiet = attended && !moved && !self.shared.pool.is_starved();
-        if self.shared.pool.is_starved() {
-            self.shared.pool.retry(self.counted);
-        }
     }
 
     /// Ends what this worker has left, without polling it. Dropping may wake more.
