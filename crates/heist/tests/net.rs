@@ -6,8 +6,11 @@
 mod support;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
-use heist::net::{Connection, OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpStream, UnixStream};
+use heist::net::{
+    Connection, OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpStream, UnixListener, UnixStream,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use support::{bounded, runtime};
 
@@ -168,6 +171,48 @@ fn a_shortage_of_descriptors_loses_no_connection() {
             }
         });
         setrlimit(Resource::Nofile, limit).unwrap();
+    });
+}
+
+/// The system gives out a path that fills its buffer to the last byte, without the zero that ends it elsewhere.
+#[test]
+fn a_client_with_the_longest_path_of_all_is_accepted() {
+    /// What `sun_path` holds.
+    const LONGEST: usize = 108;
+    let _alone = alone();
+    bounded(|| {
+        let folder = std::env::temp_dir().join(format!("heist-net-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let listening = folder.join("listener");
+        let mut longest = folder.join("longest").into_os_string().into_encoded_bytes();
+        longest.resize(LONGEST, b'x');
+        let family = i32::from(Domain::UNIX) as u16;
+        let raw = [&family.to_ne_bytes(), longest.as_slice()].concat();
+        let write = |storage: *mut SockAddrStorage, length: *mut _| {
+            // SAFETY: the storage is larger than any address of a socket.
+            unsafe {
+                storage
+                    .cast::<u8>()
+                    .copy_from_nonoverlapping(raw.as_ptr(), raw.len())
+            };
+            // SAFETY: it is there to be written.
+            unsafe { *length = raw.len() as u32 };
+            Ok(())
+        };
+        // SAFETY: an address of this family and length was written.
+        let ((), address) = unsafe { SockAddr::try_init(write) }.unwrap();
+        runtime(2).block_on(async {
+            let listener = UnixListener::bind(&listening).unwrap();
+            let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            client.bind(&address).unwrap();
+            client
+                .connect(&SockAddr::unix(&listening).unwrap())
+                .unwrap();
+            let (_stream, peer) = listener.accept().await.unwrap();
+            let path = peer.as_pathname().unwrap().as_os_str();
+            assert_eq!(path.as_encoded_bytes(), longest);
+        });
+        std::fs::remove_dir_all(folder).unwrap();
     });
 }
 

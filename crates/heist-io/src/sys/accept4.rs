@@ -1,12 +1,10 @@
 //! Systems with `accept4`, `SOCK_NONBLOCK` and `MSG_NOSIGNAL`: no further system call puts a socket into its mode.
 
-use rustix::net::{SendFlags, SocketAddrUnix, SocketFlags, acceptfrom_with};
+use rustix::net::{SendFlags, SocketFlags, accept_with, acceptfrom_with};
 use socket2::{Domain, SockRef, Socket, Type};
-use std::ffi::OsStr;
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{self as unix, UnixListener, UnixStream};
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
@@ -17,19 +15,16 @@ pub(crate) fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, Socke
     Ok((fd.into(), address.ok_or(io::ErrorKind::InvalidData)?))
 }
 
+/// The address is asked for by itself, of std, which takes paths of every length that the system gives.
 pub(crate) fn accept_unix(listener: &UnixListener) -> io::Result<(UnixStream, unix::SocketAddr)> {
-    let (fd, address) = acceptfrom_with(listener, FLAGS)?;
-    let address = address.and_then(|address| SocketAddrUnix::try_from(address).ok());
-    Ok((fd.into(), unix_address(address.as_ref())?))
+    let stream = UnixStream::from(accept_with(listener, FLAGS)?);
+    let address = stream.peer_addr().or_else(|_| nameless())?;
+    Ok((stream, address))
 }
 
-/// The standard type, which std makes of a path only.
-fn unix_address(address: Option<&SocketAddrUnix>) -> io::Result<unix::SocketAddr> {
-    let path = address.and_then(SocketAddrUnix::path);
-    let path = path
-        .as_deref()
-        .map_or(OsStr::new(""), |path| OsStr::from_bytes(path.to_bytes()));
-    unix::SocketAddr::from_pathname(path)
+/// Of a peer that went away at once: the connection, and what was sent over it, is still there.
+fn nameless() -> io::Result<unix::SocketAddr> {
+    unix::SocketAddr::from_pathname("")
 }
 
 pub(crate) fn new_socket(domain: Domain, kind: Type) -> io::Result<Socket> {
