@@ -191,7 +191,7 @@ impl Pool {
             let called = state.called > 0 && !mutation("call-missed");
             if outcome.timed_out() && !called && !state.closed {
                 state.idle -= 1;
-                return !state.queue.is_empty();
+                return !state.queue.is_empty() && !mutation("call-missed");
             }
         }
         if state.called > 0 {
