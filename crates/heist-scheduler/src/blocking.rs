@@ -44,7 +44,7 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     work: Condvar,
     most: usize,
-    /// There are jobs and not a single thread, because none could be started.
+    /// Jobs wait and nobody comes for them, because a thread could not be started.
     starved: AtomicBool,
 }
 
@@ -61,6 +61,8 @@ struct State {
     called: usize,
     started: u64,
     running: Vec<(u64, TaskRef)>,
+    /// The handler knows that a thread could not be started, and none has been since.
+    told: bool,
     closed: bool,
 }
 
@@ -98,20 +100,19 @@ impl Pool {
         self.perform(host, call);
     }
 
-    /// Tries again to start a thread for jobs that have none.
+    /// Tries again to start a thread for jobs that nobody comes for.
     #[cold]
     pub(crate) fn retry<H: Host>(&self, host: &Arc<H>) {
         let mut state = self.state.lock();
-        let call = if state.threads == 0 {
-            state.call(self.most)
-        } else {
-            Call::Nobody
-        };
+        let call = state.call(self.most);
+        if !matches!(call, Call::Start(_)) {
+            self.starved.store(false, Relaxed);
+        }
         drop(state);
         self.perform(host, call);
     }
 
-    /// Whether there are jobs and no thread at all. Somebody should [`retry`](Pool::retry) now and then.
+    /// Whether jobs wait for a thread that could not be started. Somebody should [`retry`](Pool::retry) now and then.
     pub(crate) fn is_starved(&self) -> bool {
         self.starved.load(Relaxed) // Nothing is ordered by it: who misses it looks again.
     }
@@ -122,10 +123,11 @@ impl Pool {
             Call::Wake => {
                 self.work.notify_one();
             }
-            Call::Start(number) => match start(host, number) {
-                Ok(()) => self.starved.store(false, Relaxed),
-                Err(error) => self.not_started(&**host, &error),
-            },
+            Call::Start(number) => {
+                if let Err(error) = start(host, number) {
+                    self.not_started(&**host, &error);
+                }
+            }
         }
     }
 
@@ -134,18 +136,20 @@ impl Pool {
         let mut state = self.state.lock();
         state.threads -= 1;
         state.coming -= 1;
-        let starved = state.threads == 0 && !state.queue.is_empty();
-        let first = !self.starved.load(Relaxed);
-        self.starved.store(starved, Relaxed);
         // Others have left their jobs to the thread that does not come.
         let idle = state.call_idle();
+        // Threads that are left may be blocked, and for what waits here.
+        let starved = state.is_waiting();
+        let first = !self.starved.swap(starved, Relaxed);
+        let told = !starved || std::mem::replace(&mut state.told, true);
         drop(state);
         if idle {
             self.work.notify_one();
         }
-        // With a thread left the job is only late. Say it once for each time that there is none.
         if starved && first {
             host.starved();
+        }
+        if !told {
             let message =
                 format!("blocking closures wait, for want of a thread to run them: {error}");
             host.report(&ExceptionContext::new(ExceptionKind::Runtime, &message));
@@ -156,6 +160,8 @@ impl Pool {
     fn serve<H: Host>(&self, host: &Arc<H>, number: u64) {
         let mut state = self.state.lock();
         state.coming -= 1;
+        state.told = false;
+        self.starved.store(false, Relaxed);
         drop(state);
         while let Some((job, call)) = self.next_job(number) {
             self.perform(host, call);

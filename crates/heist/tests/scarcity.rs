@@ -130,6 +130,34 @@ fn a_blocking_job_of_an_idle_runtime_gets_a_thread_as_soon_as_there_are_any() {
     });
 }
 
+/// The only thread of the pool waits for a closure that gets none.
+#[test]
+fn a_blocking_job_behind_a_blocked_one_gets_a_thread_as_soon_as_there_are_any() {
+    alone(|| {
+        let (report, reports) = channel();
+        let builder = Runtime::builder().exception_handler(move |exception| {
+            let _ = report.send(exception.to_string());
+        });
+        let runtime = started(1, builder);
+        let (start, starts) = channel();
+        let (release, released) = channel();
+        let first = runtime.spawn_blocking(move || {
+            start.send(()).unwrap();
+            released.recv_timeout(Duration::from_secs(20)).unwrap();
+        });
+        starts.recv_timeout(Duration::from_secs(5)).unwrap();
+        limit_memory(STACK as u64 / 2);
+        let second = runtime.spawn_blocking(move || release.send(()).unwrap());
+        let told = reports.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert!(told.contains("cannot start thread"), "{told}");
+        assert!(!second.is_finished());
+        unlimit_memory();
+        first.wait_blocking().unwrap();
+        second.wait_blocking().unwrap();
+        assert!(reports.try_recv().is_err(), "told twice");
+    });
+}
+
 #[test]
 fn a_handler_that_spawns_is_told_once_that_no_spare_can_be_started() {
     alone(|| {
