@@ -12,6 +12,7 @@ use crate::driver::Driver;
 use crate::error::{ExceptionContext, drop_quietly};
 use crate::platform::Platform;
 use crate::sync::{Arc, Mutex, Weak, per_thread, process_wide};
+use crate::task::InnerRoot;
 use crate::task::block::Cache;
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
@@ -71,6 +72,10 @@ pub(crate) struct Frame {
     pub(crate) shard: Cell<usize>,
     /// The header of the task that is being polled.
     pub(crate) task: Cell<*const ()>,
+    /// The header of the task in whose poll this frame was begun, if it was begun in one.
+    pub(crate) suspended: Cell<*const ()>,
+    /// The innermost root that is run inside of a poll, on this thread.
+    pub(crate) inner_root: Cell<*const InnerRoot>,
     /// The innermost `catch_cancel` whose body is being polled, 0 for none.
     pub(crate) catcher: Cell<u32>,
     /// To whom a `resume` in this poll passed the request: a catcher, or the task itself as `Some(0)`.
@@ -94,6 +99,8 @@ impl Frame {
             cache: Cell::new(std::ptr::null()),
             shard: Cell::new(0),
             task: Cell::new(std::ptr::null()),
+            suspended: Cell::new(std::ptr::null()),
+            inner_root: Cell::new(std::ptr::null()),
             catcher: Cell::new(0),
             resumed: Cell::new(None),
             budget: Cell::new(crate::sync::BUDGET),

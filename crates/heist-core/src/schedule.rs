@@ -72,6 +72,7 @@ struct Restore {
     cache: *const Cache,
     shard: usize,
     task: *const (),
+    suspended: *const (),
     catcher: u32,
     resumed: Option<u32>,
     budget: u8,
@@ -79,18 +80,26 @@ struct Restore {
 
 impl Restore {
     fn replace(scheduler: *const (), local: *const (), shard: usize) -> Self {
-        FRAME.with(|frame| Self {
-            scheduler: frame.scheduler.replace(scheduler),
-            local: frame.local.replace(local),
-            counted: frame.counted.replace(std::ptr::null()),
-            kind: frame.kind.take(),
-            height: frame.height.get(),
-            cache: frame.cache.get(),
-            shard: frame.shard.replace(shard),
-            task: frame.task.replace(std::ptr::null()),
-            catcher: frame.catcher.replace(0),
-            resumed: frame.resumed.replace(None),
-            budget: frame.budget.get(),
+        FRAME.with(|frame| {
+            let task = frame.task.replace(std::ptr::null());
+            let suspended = frame.suspended.get();
+            if !task.is_null() {
+                frame.suspended.set(task);
+            }
+            Self {
+                scheduler: frame.scheduler.replace(scheduler),
+                local: frame.local.replace(local),
+                counted: frame.counted.replace(std::ptr::null()),
+                kind: frame.kind.take(),
+                height: frame.height.get(),
+                cache: frame.cache.get(),
+                shard: frame.shard.replace(shard),
+                task,
+                suspended,
+                catcher: frame.catcher.replace(0),
+                resumed: frame.resumed.replace(None),
+                budget: frame.budget.get(),
+            }
         })
     }
 }
@@ -106,6 +115,7 @@ impl Drop for Restore {
             frame.cache.set(self.cache);
             frame.shard.set(self.shard);
             frame.task.set(self.task);
+            frame.suspended.set(self.suspended);
             frame.catcher.set(self.catcher);
             frame.resumed.set(self.resumed);
             frame.budget.set(self.budget);

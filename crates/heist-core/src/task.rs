@@ -29,6 +29,7 @@ pub use crate::shared::Shared;
 pub use cell::Header;
 pub use handle::{CancelOnDrop, LocalTask, Task};
 pub use id::TaskId;
+pub(crate) use root::InnerRoot;
 pub use root::{Root, block_on};
 pub use runnable::{Ran, Runnable, RunnableSlot};
 pub use spawn::{spawn, spawn_blocking, spawn_local, try_spawn};

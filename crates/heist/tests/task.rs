@@ -4,10 +4,12 @@
 
 mod support;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::Location;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
+use std::task::Poll;
 use std::thread;
 
 use heist::task::yield_now;
@@ -339,6 +341,42 @@ fn awaiting_oneself_fails_at_once() {
         });
         assert!(give.set_result(task).is_ok());
         assert!(runtime.block_on(heard).unwrap().is_self_await());
+    });
+}
+
+#[test]
+fn blocking_on_oneself_fails_at_once() {
+    fn told(wait: impl FnOnce(Task<()>) -> TaskError + Send + 'static) {
+        let runtime = runtime(1);
+        let (give, take) = promise::<Task<()>>();
+        let (told, heard) = promise();
+        let task = runtime.spawn(async move {
+            let _ = told.set_result(wait(take.await.unwrap()));
+        });
+        assert!(give.set_result(task).is_ok());
+        assert!(runtime.block_on(heard).unwrap().is_self_await());
+    }
+    bounded(|| {
+        told(|this| this.wait_blocking().unwrap_err());
+        told(|this| heist::block_on(this).unwrap_err());
+        told(|this| heist::block_on(async { heist::block_on(this.share()).unwrap_err() }));
+        told(|this| {
+            let local = LocalRuntime::new().unwrap();
+            local.block_on(async { this.await.unwrap_err() })
+        });
+        // Another task may wait for the one that blocks.
+        told(|mut this| {
+            let other = runtime(1);
+            let waiting = other.spawn(async move {
+                let first = poll_fn(|cx| Poll::Ready(Pin::new(&mut this).poll(cx))).await;
+                (first.is_pending(), this)
+            });
+            heist::block_on(async {
+                let (is_pending, this) = waiting.await.unwrap();
+                assert!(is_pending);
+                this.await.unwrap_err()
+            })
+        });
     });
 }
 

@@ -5,7 +5,8 @@ use super::cell::{Cell, Header, Origin, Stage, settle};
 use super::harness::{Anywhere, BodyKind, OneThread, bodyless::Promised};
 use super::id::TaskId;
 use super::state::{Action, Snapshot, TaskState};
-use super::task_ref::{TaskRef, current_header};
+use super::root::is_inside;
+use super::task_ref::TaskRef;
 use crate::budget::poll_proceed;
 use crate::callback::{self, CallbackId, Finished};
 use crate::context::RuntimeKey;
@@ -88,9 +89,9 @@ impl<T> Join<T> {
         unsafe { TaskRef::from_header(self.header) }
     }
 
-    /// Whether this is the task that is being polled: it would wait for itself.
+    /// Whether whoever is being polled here would wait for itself.
     pub(crate) fn is_current(&self) -> bool {
-        current_header() == Some(self.header)
+        is_inside(self.header)
     }
 
     fn output(&self) -> *mut Result<T, TaskError> {
@@ -395,7 +396,8 @@ impl<T> Task<T> {
     ///
     /// # Errors
     ///
-    /// Why there is no value.
+    /// Why there is no value. Inside of the task itself that is at once
+    /// [`is_self_await`](TaskError::is_self_await).
     ///
     /// # Panics
     ///

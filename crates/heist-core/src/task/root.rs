@@ -4,12 +4,13 @@
 //! a queue but into the slot of a [`Root`], from which only the thread in `block_on` takes it. The slot has a scheduler type of its
 //! own, so that the task's protocol is the same to the letter.
 
+use super::cell::Header;
 use super::handle::Join;
 use super::harness::Anywhere;
 use super::runnable::{Ran, Runnable, RunnableSlot};
 use super::spawn::make;
 use super::{Meta, TaskRef};
-use crate::context::RuntimeContext;
+use crate::context::{FRAME, RuntimeContext};
 use crate::error::TaskError;
 use crate::platform::Parker;
 use crate::registry::{LocalShard, Registry};
@@ -18,6 +19,7 @@ use crate::sync::{Arc, AtomicBool, Relaxed, mutated, spin};
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
+use std::ptr::NonNull;
 use std::task::{Context, Poll, Wake, Waker};
 
 /// Where a thread in [`block_on`] waits.
@@ -123,6 +125,8 @@ pub fn block_on<S: Schedule, F: Future>(
     let Ok((header, runnable)) = make::<Anywhere, _, F>(&own, future, &meta) else {
         return Err(Join::<F::Output>::gone::<Anywhere>(meta).into_error());
     };
+    let inner = InnerRoot::new(header);
+    let _outer = inner.link();
     // SAFETY: the new cell has this output, and its `join` is ours.
     let mut join = unsafe { Join::<F::Output>::from_header(header) };
     let mut ends = Ends {
@@ -164,6 +168,60 @@ fn run_to_end(mut runnable: Runnable, root: &Root, wait: &mut impl FnMut()) {
             }
         };
     }
+}
+
+/// A root whose `block_on` was called inside of a poll: that task cannot go on before the root is over.
+#[derive(Debug)]
+pub(crate) struct InnerRoot {
+    root: *const (),
+    task: *const (),
+    outer: *const InnerRoot,
+}
+
+impl InnerRoot {
+    fn new(root: NonNull<Header>) -> Self {
+        FRAME.with(|frame| {
+            let (task, suspended) = (frame.task.get(), frame.suspended.get());
+            Self {
+                root: root.as_ptr().cast_const().cast(),
+                task: if task.is_null() { suspended } else { task },
+                outer: frame.inner_root.get(),
+            }
+        })
+    }
+
+    /// Makes this the innermost one until what it returns is dropped.
+    fn link(&self) -> impl Drop + use<'_> {
+        struct Unlink<'a>(&'a InnerRoot);
+        impl Drop for Unlink<'_> {
+            fn drop(&mut self) {
+                FRAME.with(|frame| frame.inner_root.set(self.0.outer));
+            }
+        }
+        if !self.task.is_null() {
+            FRAME.with(|frame| frame.inner_root.set(self));
+        }
+        Unlink(self)
+    }
+}
+
+/// Whether the task that is being polled is this one, or a root that this one waits for, so that it would wait for itself.
+#[inline]
+pub(super) fn is_inside(task: NonNull<Header>) -> bool {
+    let task: *const () = task.as_ptr().cast_const().cast();
+    let (mut current, mut inner) = FRAME.with(|frame| (frame.task.get(), frame.inner_root.get()));
+    while current != task {
+        if inner.is_null() {
+            return false;
+        }
+        // SAFETY: what is linked is on the stack of a `block_on` of this thread, which unlinks it before it returns.
+        let InnerRoot { root, task, outer } = unsafe { &*inner };
+        if *root == current {
+            current = *task;
+        }
+        inner = *outer;
+    }
+    true
 }
 
 /// Ends the root if `wait` unwinds: its body and its output borrow from the frames below.
