@@ -18,6 +18,7 @@ use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::sync::OnceLock;
 use std::task::{Context, Waker};
 use std::time::Instant;
@@ -115,8 +116,37 @@ per_thread! {
     pub(crate) static FRAME: Frame = Frame::new();
 }
 
+/// Names and runtimes, the innermost last.
+type Entered = RefCell<Vec<(u64, Arc<dyn RuntimeContext>)>>;
+
 per_thread! {
-    static ENTERED: RefCell<Vec<(u64, Arc<dyn RuntimeContext>)>> = RefCell::new(Vec::new());
+    // Not destroyed with the thread: destructors of other thread-locals may enter a runtime after that. `END` empties it.
+    static ENTERED: ManuallyDrop<Entered> = ManuallyDrop::new(RefCell::new(Vec::new()));
+}
+
+per_thread! {
+    static END: End = End;
+}
+
+/// Lets go of the runtimes that are still entered when the thread ends.
+struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        truncate(0);
+    }
+}
+
+/// Gives the memory of the empty stack back, on a thread that is past its `END`.
+fn release_at_the_end() {
+    if END.try_with(|_| ()).is_err() {
+        let _ = ENTERED.try_with(|entered| {
+            let mut entered = entered.borrow_mut();
+            if entered.is_empty() {
+                *entered = Vec::new();
+            }
+        });
+    }
 }
 
 /// Index of the worker slot that this thread serves, 0 on any other thread: the shard of its timers.
@@ -129,7 +159,6 @@ pub fn shard() -> usize {
 /// `f` must not enter or leave a runtime.
 pub fn with_current<R>(f: impl FnOnce(Option<&Arc<dyn RuntimeContext>>) -> R) -> R {
     let mut f = Some(f);
-    // Destructors of other thread-locals may come here after this one is gone.
     let found = ENTERED.try_with(|entered| {
         let entered = entered.borrow();
         f.take()
@@ -195,6 +224,7 @@ pub fn enter(runtime: Arc<dyn RuntimeContext>) -> EnterGuard {
 }
 
 fn push(runtime: Arc<dyn RuntimeContext>) -> u64 {
+    let _ = END.try_with(|_| ());
     let id = FRAME.with(|frame| frame.next_entry.replace(frame.next_entry.get() + 1));
     let _ = ENTERED.try_with(|entered| {
         let mut entered = entered.borrow_mut();
@@ -215,6 +245,7 @@ pub(crate) fn truncate(depth: usize) {
     });
     // Dropping a runtime is not a thing to do under a borrow; and it may be the user's to panic.
     drop_quietly(left);
+    release_at_the_end();
 }
 
 /// Runs `f` with `runtime` entered, for the worker loop.
@@ -249,6 +280,7 @@ impl Drop for EnterGuard {
             Some(left)
         });
         drop(left);
+        release_at_the_end();
     }
 }
 

@@ -319,6 +319,17 @@ fn a_thread_that_is_nearly_over_can_spawn_wake_and_end_a_runtime() {
             });
             assert_eq!(report.iter().collect::<Vec<_>>(), [4, 1]);
 
+            let (told, report) = channel();
+            while_a_thread_ends(before, move || {
+                let own = Runtime::builder().worker_threads(1).thread_name("own");
+                let child = own.build().unwrap().block_on(async {
+                    heist::time::sleep(Duration::from_millis(1)).await;
+                    heist::spawn(async { thread::current().name().map(str::to_owned) }).await
+                });
+                told.send(child.unwrap()).unwrap();
+            });
+            assert_eq!(report.recv().unwrap().as_deref(), Some("own-0"));
+
             let kept = runtime(1);
             while_a_thread_ends(before, move || drop(kept));
         });
