@@ -9,13 +9,17 @@ use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::pin::pin;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Barrier, OnceLock};
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use futures_lite::future::poll_once;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use heist::net::UnixStream;
 use heist::{Builder, Handle, Runtime, promise};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{bounded, child, runtime};
@@ -260,6 +264,34 @@ fn a_forked_child_may_build_a_runtime_of_its_own() {
         let slept = parent.spawn(heist::time::sleep(Duration::from_millis(1)));
         parent.block_on(slept).unwrap();
         assert!(parent.shutdown(Duration::from_secs(5)).is_clean());
+    });
+}
+
+#[test]
+fn a_forked_child_that_drops_a_socket_takes_nothing_from_its_parent() {
+    alone(|| {
+        let parent = runtime(2);
+        let (mut near, far) = parent.block_on(async { UnixStream::pair().unwrap() });
+        let far = Arc::new(Mutex::new(Some(far)));
+        let inherited = Arc::clone(&far);
+        let mut command = Command::new("true");
+        let in_the_child = move || {
+            drop(inherited.lock().unwrap().take());
+            Ok(())
+        };
+        // SAFETY: nothing that other threads of the parent may hold is touched but the allocator, which glibc prepares for
+        // a fork.
+        let command = unsafe { command.pre_exec(in_the_child) };
+        assert!(command.status().unwrap().success());
+        let mut far = far.lock().unwrap().take().unwrap();
+        let mut byte = [0];
+        parent.block_on(async {
+            let mut read = pin!(far.read_exact(&mut byte));
+            assert!(poll_once(read.as_mut()).await.is_none());
+            near.write_all(b"x").await.unwrap();
+            read.await.unwrap();
+        });
+        assert_eq!(byte, *b"x");
     });
 }
 

@@ -28,6 +28,7 @@ use polling::Poller;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
+use rustix::process::{Pid, getpid};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
@@ -55,6 +56,8 @@ pub(super) struct Selector {
     timer: OwnedFd,
     /// When the timerfd rings, in the driver's ns.
     rings_at: Mutex<u64>,
+    /// The process that made it. A child that is forked shares the epoll instance, and with it every registration.
+    owner: Pid,
 }
 
 /// Data and flags of each event. (The kernel's own struct has a pointer in it, which would keep it on one thread.)
@@ -76,6 +79,7 @@ impl Selector {
             wake,
             timer,
             rings_at: Mutex::new(UNSET),
+            owner: getpid(),
         })
     }
 
@@ -91,6 +95,10 @@ impl Selector {
     }
 
     pub(super) fn deregister(&self, io: &impl AsSource) {
+        if getpid() != self.owner {
+            // The child drops what it has inherited; the parent still waits for it.
+            return;
+        }
         // EBADF, ENOENT: it was closed behind our back, which took it out of the poller.
         let _ = epoll::delete(&self.poller, io.as_fd());
     }
