@@ -84,7 +84,14 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "a_remote_wake_races_with_the_end_of_the_runtime",
         "hand-over-uncounted",
     ),
+    (
+        "an_inspector_races_with_the_first_task",
+        "registry-ignore-lock",
+    ),
     ("owner_against_thief_of_the_lifo_slot", "slot-relaxed"),
+    ("two_threads_fill_a_slot", "slot-relaxed"),
+    ("a_spawn_on_a_worker_against_the_end", "closed-unseen"),
+    ("two_shut_down", "finish-relaxed"),
     ("the_last_two_tasks_end_while_shutdown_waits", "empty-fence"),
     ("the_last_root_against_shutdown", "empty-fence"),
     (

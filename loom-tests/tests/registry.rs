@@ -30,6 +30,29 @@ fn an_inspector_races_with_the_end_of_a_task() {
 }
 
 #[test]
+fn an_inspector_races_with_the_first_task() {
+    explore("an_inspector_races_with_the_first_task", || {
+        let runtime = heist_loom_tests::Runtime::new();
+        let inspected = runtime.clone();
+        let other = thread::spawn(move || {
+            inspected
+                .0
+                .registry()
+                .tasks()
+                .iter()
+                .for_each(|task| assert!(!task.name().is_empty()));
+        });
+        runtime.frame(|| {
+            drop(task::spawn(&runtime.0, async {}, Meta::caller()));
+            runtime.run_once();
+        });
+        other.join().expect("the model's thread");
+        assert_eq!(runtime.0.registry().len(), 0);
+        runtime.close();
+    });
+}
+
+#[test]
 fn a_slot_is_reused_while_an_inspector_looks() {
     explore("a_slot_is_reused_while_an_inspector_looks", || {
         let world = World::new();

@@ -21,6 +21,24 @@ fn owner_against_thief_of_the_lifo_slot() {
 }
 
 #[test]
+fn two_threads_fill_a_slot() {
+    explore("two_threads_fill_a_slot", models::two_threads_fill_a_slot);
+}
+
+#[test]
+fn a_spawn_on_a_worker_against_the_end() {
+    explore(
+        "a_spawn_on_a_worker_against_the_end",
+        models::a_spawn_on_a_worker_against_the_end,
+    );
+}
+
+#[test]
+fn two_shut_down() {
+    explore("two_shut_down", models::two_shut_down);
+}
+
+#[test]
 fn the_last_root_against_shutdown() {
     explore(
         "the_last_root_against_shutdown",

@@ -30,8 +30,8 @@
 use crate::context::RuntimeKey;
 use crate::schedule::Schedule;
 use crate::sync::{
-    AcqRel, Acquire, Arc, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, Relaxed,
-    Release, capacity, mutated, null_pointers, spin,
+    Acquire, Arc, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, Relaxed, Release,
+    capacity, mutated, null_pointers, spin,
 };
 use crate::task::{Header, TaskRef};
 use std::any::Any;
@@ -174,14 +174,13 @@ impl Registry {
     /// Refuses new tasks from now on: from threads outside at once, from workers from their next look.
     pub fn close(&self) {
         let _outside = self.outside.lock();
-        // ORDERING(registry-closed): pairs with the load in `insert`; nothing else is published by it.
-        self.inner.closed.store(true, Release);
+        // Relaxed is right: the lock orders it for threads outside, and what tells the workers of it for them.
+        self.inner.closed.store(true, Relaxed);
     }
 
     /// Whether new tasks are refused.
     pub fn is_closed(&self) -> bool {
-        // ORDERING(registry-closed): see `close`.
-        self.inner.closed.load(Acquire)
+        self.inner.closed.load(Relaxed)
     }
 
     /// Lets go of the scheduler as soon as no task lives, after [`close`](Registry::close) and with every [`LocalShard`] given
@@ -279,8 +278,8 @@ impl Shard {
     #[inline]
     fn slot(&self, slot: u32) -> &Slot {
         let (bucket, place) = Self::locate(slot);
-        // ORDERING(registry-bucket): pairs with the Release store in `grow`.
-        let bucket = self.buckets[bucket].load(Acquire);
+        // Relaxed is right: whoever has the number has it from the owner, through `used` or through the task that is there.
+        let bucket = self.buckets[bucket].load(Relaxed);
         debug_assert!(!bucket.is_null());
         // SAFETY: REG-6: `grow` made this bucket, with more than `place` slots.
         let slot = unsafe { bucket.add(place) };
@@ -299,10 +298,9 @@ impl Shard {
         );
         if place == 0 {
             let slots = Box::into_raw(null_pointers::<Header>(bucket_size(bucket)));
-            // ORDERING(registry-bucket): whoever finds the bucket finds its slots empty.
-            self.buckets[bucket].store(slots.cast(), Release);
+            self.buckets[bucket].store(slots.cast(), Relaxed);
         }
-        // ORDERING(registry-used): pairs with the Acquire load in `for_each`.
+        // ORDERING(registry-used): Release shows the bucket, and that its slots are empty.
         self.used.store(slot + 1, Release);
         slot
     }
@@ -330,7 +328,7 @@ impl Shard {
     }
 
     fn for_each(&self, f: &mut impl FnMut(TaskRef)) {
-        // ORDERING(registry-used): the buckets below this number exist.
+        // ORDERING(registry-used): Acquire sees the buckets of all slots below this number.
         for index in 0..self.used.load(Acquire) {
             if let Some(task) = inspect(self.slot(index)) {
                 f(task);
@@ -409,8 +407,8 @@ fn clear(slot: &Slot, next: u32) {
             !seen.is_null() && seen.addr() & FREE == 0,
             "a task is taken out once"
         );
-        // ORDERING(registry-slot): Acquire sees the handle that an inspector took; Release keeps what came before.
-        match slot.compare_exchange_weak(seen, link(next), AcqRel, Relaxed) {
+        // ORDERING(registry-slot): Acquire sees the handle that an inspector took.
+        match slot.compare_exchange_weak(seen, link(next), Acquire, Relaxed) {
             Ok(_) => return,
             Err(actual) => seen = actual,
         }
@@ -453,7 +451,7 @@ impl LocalShard {
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         // A worker that misses the close looks again before it sleeps, and cancels what it spawned meanwhile.
-        self.inner.closed.load(Relaxed)
+        self.inner.closed.load(Relaxed) && !mutated("closed-unseen")
     }
 
     /// Calls `f` with each live task of this shard.

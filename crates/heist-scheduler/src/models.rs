@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use heist_core::driver::{Driver, Wait};
 use heist_core::platform::Platform;
 use heist_core::schedule::worker_frame;
-use heist_core::task::{self, Meta, Ran, Runnable};
+use heist_core::task::{self, Meta, Ran, Runnable, RunnableSlot};
 
 use crate::block_on::block_on;
 use crate::config::Config;
@@ -51,6 +51,30 @@ pub fn owner_against_thief_of_the_lifo_slot() {
     thief.join().expect("no panic");
     assert_eq!(ran.load(Relaxed), 2, "each task runs once");
     drop(local);
+    end(&shared);
+}
+
+/// Two threads put a task each into a slot, and the second one gets what the first has left.
+pub fn two_threads_fill_a_slot() {
+    let shared = shared(2);
+    let slot = Arc::new(RunnableSlot::new());
+    let fill = |index| {
+        let (shared, slot) = (Arc::clone(&shared), Arc::clone(&slot));
+        move || {
+            let local = local(&shared, index);
+            worker_frame(&shared, &local, index, || {
+                task::spawn(&shared, async {}, Meta::caller()).detach();
+                let own = local.slot.own.lifo.take().expect("it was spawned");
+                if let Some(theirs) = slot.swap(own) {
+                    run(theirs);
+                }
+            });
+        }
+    };
+    let other = thread::spawn(fill(1));
+    fill(0)();
+    other.join().expect("no panic");
+    run(slot.take().expect("the second one stays"));
     end(&shared);
 }
 
@@ -139,6 +163,49 @@ pub fn a_token_outlives_other_parking() {
     sync::park(None);
     parker.park(None);
     other.join().expect("no panic");
+}
+
+/// A worker that has seen the phase of the end spawns nothing that nobody cancels.
+pub fn a_spawn_on_a_worker_against_the_end() {
+    let shared = shared(1);
+    let local = local(&shared, 0);
+    let ending = thread::spawn({
+        let shared = Arc::clone(&shared);
+        move || {
+            shared.registry.close();
+            shared.enter_phase(CLOSING);
+        }
+    });
+    worker_frame(&shared, &local, 0, || {
+        let seen = shared.phase() == CLOSING;
+        let task = task::spawn(&shared, async {}, Meta::caller());
+        assert!(task.is_finished() || !seen, "it has not seen the close");
+        if let Some(runnable) = local.slot.own.lifo.take() {
+            run(runnable);
+        }
+    });
+    drop(local);
+    ending.join().expect("no panic");
+    end(&shared);
+}
+
+/// Whoever sees that shutdown is over sees what it did.
+pub fn two_shut_down() {
+    let shared = shared(1);
+    let done = Arc::new(AtomicUsize::new(0));
+    let other = thread::spawn({
+        let (shared, done) = (Arc::clone(&shared), Arc::clone(&done));
+        move || {
+            done.store(1, Relaxed);
+            shared.finish_shutdown();
+        }
+    });
+    let gate = &shared.threads.gate;
+    gate.wait(&*shared.platform, None, || shared.is_finished());
+    assert_eq!(done.load(Relaxed), 1);
+    other.join().expect("no panic");
+    shared.registry.close();
+    shared.registry.release();
 }
 
 /// The shared state of a scheduler with so many slots, none of which has a thread.

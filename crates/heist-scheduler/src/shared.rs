@@ -34,7 +34,7 @@ use crate::sleep::{Sleep, Wake};
 use crate::stop::Stop;
 use crate::sync::{
     Acquire, Arc, AtomicU8, AtomicU32, AtomicUsize, Injector, Relaxed, Release, Weak, caught,
-    full_fence,
+    full_fence, mutation,
 };
 use crate::threads::{self, Threads};
 
@@ -211,7 +211,12 @@ impl Shared {
     /// Shutdown has done all that it does.
     pub(crate) fn finish_shutdown(&self) {
         // ORDERING(shutdown-finished): pairs with the load in `is_finished`.
-        self.shutdown.store(FINISHED, Release);
+        let order = if mutation("finish-relaxed") {
+            Relaxed
+        } else {
+            Release
+        };
+        self.shutdown.store(FINISHED, order);
         self.threads.gate.signal();
     }
 

@@ -150,7 +150,7 @@ mod imp {
 }
 
 pub(crate) use imp::*;
-pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+pub(crate) use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 // Not loom's: the contract of core hands runtimes, drivers and parkers over as trait objects in std's `Arc`.
 pub(crate) use std::sync::{Arc, Weak};
 

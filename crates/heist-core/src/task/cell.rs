@@ -29,7 +29,7 @@ use crate::context::RuntimeKey;
 use crate::error::TaskError;
 use crate::registry::LocalShard;
 use crate::schedule::{Schedule, Why, is_framed, local_of};
-use crate::sync::{AcqRel, Acquire, Arc, AtomicPtr, AtomicUsize, Relaxed, UnsafeCell, mutated};
+use crate::sync::{Acquire, Arc, AtomicPtr, AtomicUsize, Relaxed, Release, UnsafeCell, mutated};
 use std::alloc::Layout;
 use std::borrow::Cow;
 use std::fmt;
@@ -257,7 +257,7 @@ impl Header {
         // ORDERING(task-extras): Release publishes the node, Acquire sees somebody else's.
         let exchange = self
             .extras
-            .compare_exchange(std::ptr::null_mut(), made, AcqRel, Acquire);
+            .compare_exchange(std::ptr::null_mut(), made, Release, Acquire);
         let extras = match exchange {
             Ok(_) => made,
             Err(theirs) => {

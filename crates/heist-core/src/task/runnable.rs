@@ -3,7 +3,7 @@
 use super::cell::Header;
 use super::id::TaskId;
 use super::task_ref::TaskRef;
-use crate::sync::{AcqRel, AtomicPtr, Relaxed, mutated};
+use crate::sync::{AcqRel, Acquire, AtomicPtr, Relaxed, Release, mutated};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -113,7 +113,12 @@ impl RunnableSlot {
     #[inline]
     pub fn swap(&self, runnable: Runnable) -> Option<Runnable> {
         // ORDERING(runnable-slot): Release hands the task over, Acquire takes the one that was there.
-        Self::own(self.0.swap(runnable.into_header().as_ptr(), AcqRel))
+        let order = if mutated("slot-relaxed") {
+            Release
+        } else {
+            AcqRel
+        };
+        Self::own(self.0.swap(runnable.into_header().as_ptr(), order))
     }
 
     /// Takes what is there.
@@ -126,7 +131,7 @@ impl RunnableSlot {
         let order = if mutated("slot-relaxed") {
             Relaxed
         } else {
-            AcqRel
+            Acquire
         };
         Self::own(self.0.swap(std::ptr::null_mut(), order))
     }

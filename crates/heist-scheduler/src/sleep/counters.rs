@@ -15,13 +15,12 @@
 //!   half overflows into the other.
 //!
 //! # Orderings
-//! Whoever reads the word to decide that nobody has to be woken has a full fence in between (`sleep/README.md`). The
-//! word itself carries nothing; its changes are AcqRel so that the last searcher sees what the searchers before it
-//! saw. Tag: `idle-word`.
+//! All are Relaxed. Whoever reads the word to decide that nobody has to be woken, and whoever changed it before looking
+//! at the queues, has a full fence in between (`sleep/README.md`); the word itself carries nothing.
 
 use std::fmt;
 
-use crate::sync::{AcqRel, AtomicU32, Relaxed};
+use crate::sync::{AtomicU32, Relaxed};
 
 /// The word.
 #[derive(Debug)]
@@ -35,14 +34,12 @@ impl Idle {
     /// What the word says. Callers put a full fence before it where it matters.
     #[inline(always)]
     pub(crate) fn load(&self) -> Snapshot {
-        // ORDERING(idle-word): Relaxed, the fence of the caller orders it.
         Snapshot(self.0.load(Relaxed))
     }
 
     /// Changes both halves in one step and returns what was there before.
     pub(crate) fn change(&self, change: Change) -> Snapshot {
-        // ORDERING(idle-word): AcqRel, see the module's documentation.
-        Snapshot(self.0.fetch_add(change.0, AcqRel))
+        Snapshot(self.0.fetch_add(change.0, Relaxed))
     }
 }
 
