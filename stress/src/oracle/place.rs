@@ -1,0 +1,131 @@
+//! One runtime of a program, and what its shutdown says.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use heist::runtime::{ExceptionKind, ShutdownReport};
+use heist::{Handle, TaskId, TaskRef};
+
+use super::{PLACE, World, lock, stamp};
+
+/// One runtime of a program.
+pub(crate) struct Place {
+    pub(super) key: u64,
+    pub(super) handle: OnceLock<Handle>,
+    /// The stamp of the moment before its shutdown began; 0 before.
+    pub(super) closing: AtomicU64,
+    /// Its shutdown has returned, and whatever is not in `reported` is over.
+    pub(super) closed: AtomicBool,
+    pub(super) reported: Mutex<HashSet<TaskId>>,
+    /// The report names threads that have not ended: they may be in callbacks.
+    pub(super) has_left_threads: AtomicBool,
+    pub(super) exceptions: Mutex<BTreeMap<u64, u32>>,
+    pub(super) started: AtomicU32,
+    pub(super) stopped: AtomicU32,
+}
+
+impl Place {
+    pub(crate) fn handle(&self) -> &Handle {
+        match self.handle.get() {
+            Some(handle) => handle,
+            None => unreachable!("a place is given its runtime before it is used"),
+        }
+    }
+
+    pub(crate) fn open(&self, handle: Handle) {
+        let _ = self.handle.set(handle);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(SeqCst) != 0
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
+    /// The calling thread becomes one of this runtime.
+    pub(crate) fn adopt_thread(&self) {
+        PLACE.set(self.key);
+    }
+
+    /// The settings by which its runtime tells what it does.
+    pub(crate) fn builder(self: &Arc<Self>) -> heist::Builder {
+        // The runtime is reached from here: it must not keep this alive in turn.
+        let (begin, end, told) = (
+            Arc::downgrade(self),
+            Arc::downgrade(self),
+            Arc::downgrade(self),
+        );
+        heist::Runtime::builder()
+            .on_thread_start(move || {
+                if let Some(place) = begin.upgrade() {
+                    place.adopt_thread();
+                    place.started.fetch_add(1, SeqCst);
+                }
+            })
+            .on_thread_stop(move || {
+                if let Some(place) = end.upgrade() {
+                    place.stopped.fetch_add(1, SeqCst);
+                }
+            })
+            .exception_handler(move |exception| {
+                let lost = exception.kind() == ExceptionKind::NeverRetrieved;
+                let id = exception.task().filter(|_| lost);
+                if let (Some((id, _)), Some(place)) = (id, told.upgrade()) {
+                    *lock(&place.exceptions).entry(id.get()).or_default() += 1;
+                }
+            })
+    }
+
+    pub(crate) fn begin_closing(&self) {
+        let _ = self.closing.compare_exchange(0, stamp(), SeqCst, SeqCst);
+    }
+
+    /// Its shutdown has returned on a thread that is none of its own.
+    pub(crate) fn close(&self, world: &World, report: Option<(&ShutdownReport, Duration)>) {
+        if let Some((report, grace)) = report {
+            self.check_report(world, report, grace);
+            let mut reported = lock(&self.reported);
+            reported.extend(report.tasks.iter().map(TaskRef::id));
+            reported.extend(report.blocking.iter().map(TaskRef::id));
+            drop(reported);
+            let left_threads = !report.threads.is_empty();
+            self.has_left_threads.store(left_threads, SeqCst);
+            self.closed.store(true, SeqCst);
+            let (started, stopped) = (self.started.load(SeqCst), self.stopped.load(SeqCst));
+            if report.is_clean() && started != stopped {
+                world.fail(&format!(
+                    "after a clean shutdown {started} threads had started, {stopped} stopped"
+                ));
+            }
+        }
+    }
+
+    fn check_report(&self, world: &World, report: &ShutdownReport, grace: Duration) {
+        let mut listed = HashSet::new();
+        for task in report.tasks.iter().chain(&report.blocking) {
+            if !listed.insert(task.id()) {
+                world.fail(&format!("the report lists {task:?} twice: {report:?}"));
+            }
+        }
+        for record in lock(&world.records).iter() {
+            let Some(id) = record.id.get() else { continue };
+            if record.place.key == self.key && !record.is_dropped() && !listed.contains(id) {
+                world.fail(&format!(
+                    "{record:?} is alive and not in the report {report:?}"
+                ));
+            }
+        }
+        if report.elapsed < grace && !report.tasks.is_empty() {
+            world.fail(&format!("tasks given up before {grace:?}: {report:?}"));
+        }
+        if report.elapsed > grace + Duration::from_secs(8) {
+            world.fail(&format!(
+                "a shutdown of {grace:?} took too long: {report:?}"
+            ));
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! One program while it runs.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use heist::{Handle, TaskRef};
+
+use super::watch::{FAIL, FAILING, WORLDS};
+use super::{Kind, Place, QUIET, Record, lock, stamp};
+use crate::guard::{Guard, GuardId};
+use crate::program::Program;
+
+/// Something to look at in the end. `Some`: what is wrong.
+type Check = Box<dyn Fn() -> Option<String> + Send>;
+
+/// One program while it runs.
+pub(crate) struct World {
+    pub(crate) program: Program,
+    pub(super) places: Mutex<Vec<Arc<Place>>>,
+    pub(super) records: Mutex<Vec<Arc<Record>>>,
+    pub(super) guards: Mutex<Vec<GuardId>>,
+    pub(super) checks: Mutex<Vec<Check>>,
+    pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) local_roots: Mutex<Vec<TaskRef>>,
+    pub(super) ops: AtomicU64,
+    pub(super) beats: AtomicU64,
+}
+
+impl World {
+    pub(crate) fn new(program: Program) -> Arc<Self> {
+        let world = Arc::new(Self {
+            program,
+            places: Mutex::default(),
+            records: Mutex::default(),
+            guards: Mutex::default(),
+            checks: Mutex::default(),
+            threads: Mutex::default(),
+            local_roots: Mutex::default(),
+            ops: AtomicU64::new(0),
+            beats: AtomicU64::new(0),
+        });
+        let mut worlds = lock(&WORLDS);
+        worlds.retain(|world| world.strong_count() > 0);
+        worlds.push(Arc::downgrade(&world));
+        drop(worlds);
+        world
+    }
+
+    pub(crate) fn ops(&self) -> u64 {
+        self.ops.load(SeqCst)
+    }
+
+    pub(crate) fn beat(&self) {
+        self.beats.fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn step(&self) {
+        self.ops.fetch_add(1, SeqCst);
+        self.beat();
+    }
+
+    /// Another runtime; it has yet to be opened.
+    pub(crate) fn add_place(&self) -> Arc<Place> {
+        let place = Arc::new(Place {
+            key: stamp(),
+            handle: OnceLock::new(),
+            closing: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            reported: Mutex::default(),
+            has_left_threads: AtomicBool::new(false),
+            exceptions: Mutex::default(),
+            started: AtomicU32::new(0),
+            stopped: AtomicU32::new(0),
+        });
+        lock(&self.places).push(Arc::clone(&place));
+        place
+    }
+
+    pub(crate) fn place(&self, index: u8) -> Arc<Place> {
+        Arc::clone(&lock(&self.places)[usize::from(index)])
+    }
+
+    /// Whether any runtime has begun to end.
+    pub(crate) fn is_closing(&self) -> bool {
+        lock(&self.places).iter().any(|place| place.is_closing())
+    }
+
+    pub(crate) fn record(
+        &self,
+        step: u32,
+        place: &Arc<Place>,
+        kind: Kind,
+        may_go_on: bool,
+        drop_panics: bool,
+    ) -> Arc<Record> {
+        let record = Arc::new(Record {
+            number: stamp(),
+            step,
+            kind,
+            place: Arc::clone(place),
+            may_go_on,
+            drop_panics,
+            id: OnceLock::new(),
+            task: OnceLock::new(),
+            polling: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
+            returned: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
+            resumed: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            polls_after: AtomicU32::new(0),
+            dropped: AtomicBool::new(kind == Kind::Promise),
+            looked_at: AtomicBool::new(false),
+            in_callback: AtomicBool::new(false),
+            callbacks: Mutex::default(),
+        });
+        lock(&self.records).push(Arc::clone(&record));
+        record
+    }
+
+    /// A guard that must have been dropped in the end.
+    pub(crate) fn guard(&self) -> Guard {
+        let guard = Guard::new();
+        lock(&self.guards).push(guard.id());
+        guard
+    }
+
+    pub(crate) fn in_the_end(&self, check: impl Fn() -> Option<String> + Send + 'static) {
+        lock(&self.checks).push(Box::new(check));
+    }
+
+    /// Starts a thread that is joined before the program is over.
+    pub(crate) fn thread(&self, body: impl FnOnce() + Send + 'static) {
+        let started = thread::Builder::new().name("outside".into()).spawn(body);
+        match started {
+            Ok(thread) => lock(&self.threads).push(thread),
+            Err(error) => self.fail(&format!("no thread: {error}")),
+        }
+    }
+
+    fn join_threads(&self) {
+        loop {
+            let Some(thread) = lock(&self.threads).pop() else {
+                return;
+            };
+            if thread.join().is_err() {
+                self.fail("an outside thread panicked");
+            }
+        }
+    }
+
+    /// All runtimes have ended. Waits for what was left behind, and checks what can be checked then only.
+    pub(crate) fn finish(&self) {
+        self.settle();
+        for record in lock(&self.records).iter() {
+            record.check_state(self);
+            record.check_callbacks(self);
+            self.check_exceptions(record);
+        }
+        for check in lock(&self.checks).iter() {
+            if let Some(problem) = check() {
+                self.fail(&problem);
+            }
+        }
+    }
+
+    /// Waits until nothing is left that runs.
+    pub(crate) fn settle(&self) {
+        self.join_threads();
+        let begun = Instant::now();
+        while let Some(open) = self.unsettled() {
+            if begun.elapsed() > QUIET {
+                self.fail(&format!("never over: {open}"));
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    fn unsettled(&self) -> Option<String> {
+        let records = lock(&self.records);
+        if let Some(open) = records.iter().find(|record| !record.is_settled()) {
+            return Some(format!("{open:?} with {:?}", lock(&open.callbacks)));
+        }
+        drop(records);
+        let guards = lock(&self.guards);
+        let left = guards.iter().filter(|guard| !guard.is_dropped()).count();
+        (left > 0).then(|| format!("{left} guards of outputs, closures and callbacks"))
+    }
+
+    fn check_exceptions(&self, record: &Record) {
+        let Some(id) = record.id.get() else { return };
+        let told = lock(&record.place.exceptions)
+            .get(&id.get())
+            .copied()
+            .unwrap_or(0);
+        if told > 1 || (told == 1 && record.looked_at.load(SeqCst)) {
+            self.fail(&format!("told {told} times about the panic of {record:?}"));
+        }
+    }
+
+    /// Ends this process.
+    pub(crate) fn fail(&self, problem: &str) -> ! {
+        let _one = lock(&FAILING);
+        let mut text = format!(
+            "{FAIL} seed={} {problem}\n{}",
+            self.program.seed, self.program
+        );
+        if let Ok(places) = self.places.try_lock() {
+            for place in places.iter() {
+                let tasks = place.handle.get().map(Handle::all_tasks);
+                let metrics = place.handle.get().map(Handle::metrics);
+                let _ = writeln!(text, "  all tasks: {tasks:?}\n  {metrics:?}");
+            }
+        }
+        println!("{text}");
+        std::process::abort();
+    }
+
+    /// The records that are not over.
+    pub(super) fn alive(&self) -> String {
+        let records = lock(&self.records);
+        let alive = records.iter().filter(|record| !record.is_settled());
+        alive.fold(String::new(), |mut text, record| {
+            let _ = write!(text, "\n  {record:?}");
+            text
+        })
+    }
+}
