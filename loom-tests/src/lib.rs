@@ -178,22 +178,23 @@ pub fn planted(defect: &str) -> bool {
 ///
 /// If an interleaving fails.
 pub fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
-    explore_at_most(usize::MAX, name, model);
+    explore_with_fewer(0, name, model);
 }
 
-/// The same with at most `bound` pre-emptions, for models that would take minutes with more.
+/// The same with so many pre-emptions less, for models that would take minutes with all of them.
 ///
 /// # Panics
 ///
 /// If an interleaving fails.
-pub fn explore_at_most(bound: usize, name: &str, model: impl Fn() + Send + Sync + 'static) {
+pub fn explore_with_fewer(fewer: usize, name: &str, model: impl Fn() + Send + Sync + 'static) {
     if let Ok(mutation) = std::env::var("HEIST_MUTATION") {
         heist_core::sync::set_mutation(&mutation);
         heist_scheduler::sync::set_mutation(&mutation);
         heist_io::sync::set_mutation(&mutation);
     }
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(2).min(bound));
+    let bound = builder.preemption_bound.unwrap_or(2);
+    builder.preemption_bound = Some(bound.saturating_sub(fewer));
     // A whole scheduler with two workers makes more steps than loom allows by default.
     builder.max_branches = builder.max_branches.max(4_000);
     let iterations = Arc::new(AtomicUsize::new(0));

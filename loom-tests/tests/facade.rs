@@ -3,7 +3,7 @@
 #![cfg(loom)]
 
 use heist::{Runtime, promise};
-use heist_loom_tests::{explore, explore_at_most, planted};
+use heist_loom_tests::{explore, explore_with_fewer, planted};
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ fn a_user_spawns_and_joins() {
 
 #[test]
 fn a_user_adds_a_callback() {
-    explore_at_most(1, "a_user_adds_a_callback", || {
+    explore_with_fewer(1, "a_user_adds_a_callback", || {
         let runtime = runtime(1);
         let seen = Arc::new(AtomicUsize::new(0));
         let task = runtime.spawn(async { 7 });
@@ -51,7 +51,7 @@ fn a_user_adds_a_callback() {
 
 #[test]
 fn a_user_cancels() {
-    explore_at_most(1, "a_user_cancels", || {
+    explore_with_fewer(1, "a_user_cancels", || {
         let runtime = runtime(1);
         let task = runtime.spawn(std::future::pending::<()>());
         assert!(task.cancel());
@@ -63,7 +63,7 @@ fn a_user_cancels() {
 
 #[test]
 fn a_user_keeps_a_promise() {
-    explore_at_most(1, "a_user_keeps_a_promise", || {
+    explore_with_fewer(1, "a_user_keeps_a_promise", || {
         let runtime = runtime(1);
         let (promise, deferred) = promise();
         let task = runtime.spawn(async move { promise.set_result(7).is_ok() });

@@ -4,7 +4,7 @@
 
 use heist_core::task::{self, Meta, TaskRef};
 use heist_loom_tests::whole::{GRACE, end, start, start_local};
-use heist_loom_tests::{explore, explore_at_most};
+use heist_loom_tests::{explore, explore_with_fewer};
 use heist_scheduler::models;
 use loom::thread;
 use std::future::{pending, poll_fn};
@@ -72,7 +72,7 @@ fn a_token_outlives_other_parking() {
 
 #[test]
 fn submit_against_timing_out() {
-    explore_at_most(
+    explore_with_fewer(
         1,
         "submit_against_timing_out",
         models::submit_against_timing_out,
@@ -93,7 +93,7 @@ fn a_spawn_from_outside_against_shutdown() {
 
 #[test]
 fn a_worker_blocks_on_a_task_behind_it() {
-    explore_at_most(1, "a_worker_blocks_on_a_task_behind_it", || {
+    explore_with_fewer(1, "a_worker_blocks_on_a_task_behind_it", || {
         let scheduler = start(1);
         let own = scheduler.clone();
         let body = async move {
@@ -112,7 +112,7 @@ fn a_worker_blocks_on_a_task_behind_it() {
 // every relaxed load may see each older value. The protocols in it have models of their own above.
 #[test]
 fn two_workers_steal_and_join() {
-    explore_at_most(0, "two_workers_steal_and_join", || {
+    explore_with_fewer(2, "two_workers_steal_and_join", || {
         let scheduler = start(2);
         let own = scheduler.clone();
         let body = async move { own.spawn(async { 7 }, Meta::caller()).await };
@@ -126,7 +126,7 @@ fn two_workers_steal_and_join() {
 
 #[test]
 fn a_task_with_a_callback_is_cancelled_and_dropped() {
-    explore_at_most(1, "a_task_with_a_callback_is_cancelled_and_dropped", || {
+    explore_with_fewer(1, "a_task_with_a_callback_is_cancelled_and_dropped", || {
         let scheduler = start(1);
         let ran = Arc::new(AtomicUsize::new(0));
         let task = scheduler.spawn(pending::<()>(), Meta::caller());
@@ -200,7 +200,7 @@ fn a_spawn_from_outside_against_the_end_of_a_local_scheduler() {
 
 #[test]
 fn a_waiting_task_against_shutdown() {
-    explore_at_most(1, "a_waiting_task_against_shutdown", || {
+    explore_with_fewer(1, "a_waiting_task_against_shutdown", || {
         let scheduler = start(1);
         let own = scheduler.clone();
         // Listed where its worker is, which goes through its own tasks when the end comes.

@@ -214,6 +214,9 @@ async fn do_catch(scene: &Scene, step: &Step, end: CatchEnd) {
     let Err(cancelled) = catch_cancel(run(scene.clone(), Arc::clone(body))).await else {
         return;
     };
+    if let Some(owner) = &scene.owner {
+        owner.on_catch();
+    }
     let unasked = |owner: &&Arc<Record>| !owner.may_be_cancelled();
     if let Some(owner) = scene.owner.as_ref().filter(unasked) {
         scene

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use heist::runtime::{ExceptionKind, ShutdownReport};
 use heist::{Handle, TaskId, TaskRef};
@@ -16,6 +16,8 @@ pub(crate) struct Place {
     pub(super) handle: OnceLock<Handle>,
     /// The stamp of the moment before its shutdown began; 0 before.
     pub(super) closing: AtomicU64,
+    /// The same by the clock.
+    pub(super) closing_at: OnceLock<Instant>,
     /// Its shutdown has returned, and whatever is not in `reported` is over.
     pub(super) closed: AtomicBool,
     pub(super) reported: Mutex<HashSet<TaskId>>,
@@ -81,6 +83,7 @@ impl Place {
     }
 
     pub(crate) fn begin_closing(&self) {
+        let _ = self.closing_at.set(Instant::now());
         let _ = self.closing.compare_exchange(0, stamp(), SeqCst, SeqCst);
     }
 
@@ -113,9 +116,18 @@ impl Place {
         }
         for record in lock(&world.records).iter() {
             let Some(id) = record.id.get() else { continue };
-            if record.place.key == self.key && !record.is_dropped() && !listed.contains(id) {
+            if record.place.key != self.key || listed.contains(id) {
+                continue;
+            }
+            if !record.is_dropped() {
                 world.fail(&format!(
                     "{record:?} is alive and not in the report {report:?}"
+                ));
+            }
+            let deadline = self.closing_at.get().map(|begun| *begun + grace);
+            if deadline.is_some_and(|deadline| record.was_given_up(deadline)) {
+                world.fail(&format!(
+                    "{record:?} outlived the grace and is not in the report {report:?}"
                 ));
             }
         }

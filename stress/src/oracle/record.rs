@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 use heist::{TaskError, TaskId, TaskRef, TaskState};
 
@@ -32,6 +33,8 @@ pub(crate) struct Record {
     pub(super) returned: AtomicBool,
     pub(super) panicked: AtomicBool,
     pub(super) resumed: AtomicBool,
+    /// When it first caught a request.
+    pub(super) caught_at: OnceLock<Instant>,
     /// Somebody is about to ask it to cancel, or has.
     pub(super) asked: AtomicBool,
     /// A request was accepted that cannot be caught or taken back.
@@ -116,6 +119,19 @@ impl Record {
         if abort || !self.may_go_on {
             self.stopped.store(true, SeqCst);
         }
+    }
+
+    pub(crate) fn on_catch(&self) {
+        let _ = self.caught_at.set(Instant::now());
+    }
+
+    /// It caught the request of its runtime's shutdown before the grace was over, and has not come to an end of its own.
+    pub(super) fn was_given_up(&self, deadline: Instant) -> bool {
+        let ends = [&self.returned, &self.panicked, &self.resumed, &self.asked];
+        self.caught_at
+            .get()
+            .is_some_and(|caught| *caught < deadline)
+            && !ends.iter().any(|end| end.load(SeqCst))
     }
 
     pub(crate) fn on_resume(&self) {
