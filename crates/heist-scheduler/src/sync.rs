@@ -53,6 +53,12 @@ mod imp {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(f))
     }
 
+    /// Waits for a thread that has said that it is done.
+    pub(crate) fn join(handle: thread::JoinHandle<()>) {
+        // Its panic has been reported by the panic hook.
+        let _ = handle.join();
+    }
+
     /// Whether a model asked for the named defect. Never, outside of models.
     #[inline(always)]
     pub(crate) const fn mutation(_name: &str) -> bool {
@@ -116,6 +122,9 @@ mod imp {
     pub fn set_mutation(name: &str) {
         let _ = MUTATION.set(name.to_owned());
     }
+
+    // To loom an unpark of a thread that joins another one is the end of that, and there may be one on its way.
+    pub(crate) fn join(_: thread::JoinHandle<()>) {}
 
     pub(crate) fn mutation(name: &str) -> bool {
         MUTATION.get().is_some_and(|planted| planted == name)

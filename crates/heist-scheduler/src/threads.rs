@@ -11,7 +11,7 @@ use heist_core::error::{ExceptionContext, ExceptionKind};
 use heist_core::platform::{Parker, Platform};
 
 use crate::config::{Config, ExceptionHandler};
-use crate::sync::{Arc, Mutex, ThreadId, caught, thread};
+use crate::sync::{Arc, Mutex, ThreadId, caught, join, thread};
 
 /// The list.
 #[derive(Debug)]
@@ -135,10 +135,7 @@ impl Threads {
             members.list.retain(|m| !done(m));
             handles
         };
-        for handle in handles {
-            // A panic of that thread has been reported by the panic hook.
-            let _ = thread::JoinHandle::join(handle);
-        }
+        handles.into_iter().for_each(join);
     }
 
     /// The names of those that are not done.
