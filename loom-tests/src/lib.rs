@@ -147,6 +147,10 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "sleep-fence",
     ),
     ("push_against_last_searcher", "last-searcher-fence"),
+    (
+        "two_pushes_against_a_spare_that_does_not_come",
+        "spare-relied-upon",
+    ),
     ("taken_against_leaving", "taken-uncounted"),
     ("leaving_the_driver_against_retiring_watcher", "watch-alone"),
     ("a_task_is_run_and_the_runtime_ends", "sleep-fence"),

@@ -40,6 +40,14 @@ fn push_against_last_searcher() {
 }
 
 #[test]
+fn two_pushes_against_a_spare_that_does_not_come() {
+    explore(
+        "two_pushes_against_a_spare_that_does_not_come",
+        models::two_pushes_against_a_spare_that_does_not_come,
+    );
+}
+
+#[test]
 fn taken_against_leaving() {
     explore("taken_against_leaving", models::taken_against_leaving);
 }

@@ -16,6 +16,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use heist_core::context;
+use heist_core::platform::Parker;
 use heist_core::schedule::{Schedule, leave_frame, with_frame};
 use heist_core::task::{self, Meta, Root, TaskError};
 
@@ -29,12 +30,11 @@ pub(crate) fn block_on<F: Future>(
     future: F,
     meta: Meta,
 ) -> Result<F::Output, TaskError> {
-    let blocked = Blocked::announce();
-    let parker = shared.platform.parker();
+    let blocked = Blocked::announce(shared.platform.parker());
     let run = || {
         let _entered = context::enter(shared.context());
-        task::block_on(shared, future, meta, Arc::clone(&parker), |root| {
-            blocked.wait(root, shared, &*parker);
+        task::block_on(shared, future, meta, Arc::clone(&blocked.parker), |root| {
+            blocked.wait(root);
         })
     };
     let result = if blocked.is_worker() {
@@ -47,47 +47,52 @@ pub(crate) fn block_on<F: Future>(
     result
 }
 
-/// A worker, perhaps, that is about to block. Says that it is back when dropped.
-pub(crate) struct Blocked(Option<Arc<Shared>>);
+/// A thread that is about to block, a worker perhaps. Says that it is back when dropped.
+pub(crate) struct Blocked {
+    /// The runtime whose worker it is.
+    worker_of: Option<Arc<Shared>>,
+    pub(crate) parker: Arc<dyn Parker>,
+}
 
 impl Blocked {
-    /// If this thread is a worker, of whatever runtime, somebody shall serve in its place.
-    pub(crate) fn announce() -> Self {
-        Self(with_frame(|own: &Arc<Shared>, local| {
-            announce(own, local);
+    /// If this thread is a worker, of whatever runtime, somebody shall serve in its place. It will wait on `parker`.
+    pub(crate) fn announce(parker: Arc<dyn Parker>) -> Self {
+        let worker_of = with_frame(|own: &Arc<Shared>, local| {
+            announce(own, local, &parker);
             Arc::clone(own)
-        }))
+        });
+        Self { worker_of, parker }
     }
 
     pub(crate) fn is_worker(&self) -> bool {
-        self.0.is_some()
+        self.worker_of.is_some()
     }
 
     /// Parks until the root is woken, or spuriously.
-    fn wait(&self, root: &Root, shared: &Shared, parker: &dyn heist_core::platform::Parker) {
-        let Some(own) = &self.0 else {
-            return parker.park(None);
+    pub(crate) fn wait(&self, root: &Root) {
+        let Some(own) = &self.worker_of else {
+            return self.parker.park(None);
         };
         if root.is_woken() || !own.sleep.is_short() {
-            return parker.park(None);
+            return self.parker.park(None);
         }
         // No thread could be started in the place of this one. Perhaps one can be, later.
-        parker.park(Some(shared.platform.now() + RETRY));
+        self.parker.park(Some(own.platform.now() + RETRY));
         own.call_somebody();
     }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        if let Some(shared) = &self.0 {
-            shared.sleep.unblock();
+        if let Some(shared) = &self.worker_of {
+            shared.sleep.unblock(&self.parker);
         }
     }
 }
 
-fn announce(shared: &Shared, local: &Local) {
+fn announce(shared: &Shared, local: &Local, parker: &Arc<dyn Parker>) {
     local.hand_over(&shared.injector);
-    shared.sleep.block();
+    shared.sleep.block(parker);
     if !shared.role.is_held() {
         // Nobody is in the driver, and this worker will not be.
         if !mutation("announce-calls-nobody") {

@@ -169,7 +169,7 @@ impl LocalScheduler {
             "{what} of a local runtime inside of one of its own tasks: its only thread would wait for itself; \
              await instead, or use a multi-threaded runtime"
         );
-        let _blocked = Blocked::announce();
+        let _blocked = Blocked::announce(self.shared.parker());
         worker_frame(&self.shared, &self.queue, 0, f)
     }
 

@@ -54,7 +54,7 @@ impl Scheduler {
                 .sleep
                 .first_slot()
                 .expect("there are at least as many slots as workers");
-            if let Err(error) = worker::start(&shared, slot, false) {
+            if let Err(error) = worker::start(&shared, slot) {
                 shutdown::undo_start(&shared);
                 return Err(error);
             }

@@ -148,10 +148,11 @@ impl Shared {
         let Some(shared) = self.me.upgrade() else {
             return;
         };
-        if let Err(error) = crate::worker::start(&shared, slot, true) {
-            if !self.sleep.spare_failed(slot) {
+        if let Err(error) = crate::worker::start(&shared, slot) {
+            let Some(blocked) = self.sleep.spare_failed(slot) else {
                 return;
-            }
+            };
+            blocked.iter().for_each(|parker| parker.unpark());
             self.report(&ExceptionContext::new(
                 ExceptionKind::Runtime,
                 &format!("nobody serves in the place of a blocked worker: {error}"),

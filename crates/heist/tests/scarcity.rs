@@ -221,6 +221,46 @@ fn a_worker_that_blocks_where_no_spare_can_be_started_still_returns() {
     });
 }
 
+/// It waits already when the thread in its place turns out not to come, and the other worker is stuck.
+#[test]
+fn a_worker_that_has_blocked_gets_a_spare_as_soon_as_there_are_any() {
+    alone(|| {
+        let (report, reports) = channel();
+        let builder = Runtime::builder().exception_handler(move |exception| {
+            let _ = report.send(exception.to_string());
+        });
+        let runtime = started(2, builder);
+        let handle = runtime.handle().clone();
+        limit_memory(STACK as u64 / 2);
+        let (start, starts) = channel();
+        let (open, gate) = promise();
+        let begun = start.clone();
+        let announced = runtime.spawn(async move {
+            handle.block_on(async {
+                begun.send(()).unwrap();
+                gate.await.unwrap()
+            })
+        });
+        starts.recv_timeout(Duration::from_secs(5)).unwrap();
+        let (release, released) = channel();
+        let stuck = runtime.spawn(async move {
+            start.send(()).unwrap();
+            released.recv_timeout(Duration::from_secs(20)).unwrap()
+        });
+        starts.recv_timeout(Duration::from_secs(5)).unwrap();
+        let last = async move {
+            release.send(6).unwrap();
+            open.set_result(7).unwrap();
+        };
+        runtime.spawn(last).detach();
+        let told = reports.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert!(told.contains("in the place of a blocked worker"), "{told}");
+        unlimit_memory();
+        assert_eq!(announced.wait_blocking().unwrap(), 7);
+        assert_eq!(stuck.wait_blocking().unwrap(), 6);
+    });
+}
+
 #[test]
 fn a_program_that_is_executed_inherits_no_descriptor() {
     alone(|| {

@@ -79,12 +79,13 @@ impl LocalHandle {
             "block_on of a local runtime inside of one of its own tasks: its only thread would wait for itself; \
              await instead, or use a multi-threaded runtime"
         );
-        let blocked = Blocked::announce();
-        let parker = self.shared.platform.parker();
+        let blocked = Blocked::announce(self.shared.platform.parker());
         let run = || {
             let _entered = heist_core::context::enter(self.shared.context());
-            let own = Arc::clone(&parker);
-            task::block_on(&self.shared, future, meta, own, |_| parker.park(None))
+            let parker = Arc::clone(&blocked.parker);
+            task::block_on(&self.shared, future, meta, parker, |root| {
+                blocked.wait(root);
+            })
         };
         let result = if blocked.is_worker() {
             heist_core::schedule::leave_frame(run)

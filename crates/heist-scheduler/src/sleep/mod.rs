@@ -108,6 +108,8 @@ struct List {
     owed: usize,
     /// Blocked workers in whose place nobody can serve, for want of a slot.
     uncovered: usize,
+    /// Where blocked workers wait that try again if no thread can be started.
+    blocked: Vec<Arc<dyn Parker>>,
     /// Workers more than there should be, because blocked ones have returned.
     excess: usize,
     /// The last attempt to start a thread failed.
@@ -136,6 +138,7 @@ impl Sleep {
                 serving: 0,
                 owed: 0,
                 uncovered: 0,
+                blocked: Vec::new(),
                 excess: 0,
                 failed: false,
                 closed: false,
@@ -172,6 +175,8 @@ impl Sleep {
 
     /// Takes one sleeper out of the list and counts it as searching. Prefers parked workers to the one in the driver,
     /// and those to starting another. Unless somebody searches already, or `anyway`.
+    ///
+    /// A thread that has yet to be started is not counted: nobody may rely on its search before it can look.
     #[cold]
     pub(crate) fn take_sleeper(&self, anyway: bool) -> Wake {
         let mut list = self.list.lock();
@@ -180,7 +185,10 @@ impl Sleep {
         }
         let wake = list.take();
         if !matches!(wake, Wake::Nobody) {
-            if !mutation("taken-uncounted") {
+            let starts = matches!(wake, Wake::Spare { waiting: None, .. });
+            if starts && !mutation("spare-relied-upon") {
+                self.idle.change(Change::GET_UP);
+            } else if !mutation("taken-uncounted") {
                 self.idle.change(Change::GET_UP.and(Change::START_SEARCH));
             }
             self.publish_watch(&list);
@@ -311,9 +319,11 @@ impl Sleep {
             .collect()
     }
 
-    /// A worker announces that it will block. Somebody else shall serve in its place, once there is a reason.
-    pub(crate) fn block(&self) {
+    /// A worker announces that it will block, on this parker. Somebody else shall serve in its place, once there is a
+    /// reason.
+    pub(crate) fn block(&self, parker: &Arc<dyn Parker>) {
         let mut list = self.list.lock();
+        list.blocked.push(Arc::clone(parker));
         list.serving -= 1;
         if list.excess > 0 {
             list.excess -= 1;
@@ -326,8 +336,9 @@ impl Sleep {
     }
 
     /// It is back. The one who serves in its place, if there is one, is one too many.
-    pub(crate) fn unblock(&self) {
+    pub(crate) fn unblock(&self, parker: &Arc<dyn Parker>) {
         let mut list = self.list.lock();
+        list.blocked.retain(|other| !Arc::ptr_eq(other, parker));
         list.serving += 1;
         if list.owed > 0 {
             list.owed -= 1;
@@ -344,20 +355,23 @@ impl Sleep {
         self.list.lock().failed
     }
 
-    /// No thread could be started for the slot that [`Wake::Spare`] named: it is owed again. Whether that is news.
-    pub(crate) fn spare_failed(&self, slot: usize) -> bool {
+    /// No thread could be started for the slot that [`Wake::Spare`] named: it is owed again. If that is news, whoever
+    /// is blocked is to be woken: they try again by the clock from now on.
+    pub(crate) fn spare_failed(&self, slot: usize) -> Option<Vec<Arc<dyn Parker>>> {
         let mut list = self.list.lock();
         list.free.push(slot);
-        let asleep = if list.excess > 0 {
+        if list.excess > 0 {
             // The blocked one has returned meanwhile, and has counted the one who does not come as one too many.
             list.excess -= 1;
-            Change::FALL_ASLEEP.and(Change::GET_UP)
         } else {
             list.owed += 1;
-            Change::FALL_ASLEEP
-        };
-        self.idle.change(asleep.and(Change::STOP_SEARCH));
-        !std::mem::replace(&mut list.failed, true)
+            self.idle.change(Change::FALL_ASLEEP);
+            if mutation("spare-relied-upon") {
+                self.idle.change(Change::STOP_SEARCH);
+            }
+        }
+        let news = !std::mem::replace(&mut list.failed, true);
+        news.then(|| list.blocked.clone())
     }
 
     /// A retired thread gives slot `index` back and waits for another one.

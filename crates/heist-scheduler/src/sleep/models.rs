@@ -21,7 +21,11 @@ struct World {
 
 impl World {
     fn new(workers: usize) -> Arc<Self> {
-        let sleep = Sleep::new(workers, workers);
+        Self::with_slots(workers, workers)
+    }
+
+    fn with_slots(slots: usize, workers: usize) -> Arc<Self> {
+        let sleep = Sleep::new(slots, workers);
         for _ in 0..workers {
             sleep.first_slot();
         }
@@ -56,7 +60,8 @@ impl World {
             Wake::Nobody => {}
             Wake::Parker(parker) => parker.unpark(),
             Wake::Driver => self.driver.unpark(),
-            Wake::Spare { .. } => unreachable!("nobody was blocked"),
+            // No thread can be started.
+            Wake::Spare { slot, .. } => drop(self.sleep.spare_failed(slot)),
         }
     }
 
@@ -173,6 +178,29 @@ pub fn two_pushes_against_the_sleeper_in_the_driver() {
         }
     }
     world.role.release();
+}
+
+/// Claim 2: nobody relies on a thread that was to be started in the place of a blocked worker, and does not come.
+pub fn two_pushes_against_a_spare_that_does_not_come() {
+    let world = World::with_slots(3, 2);
+    world.sleep.move_in(1, parker());
+    let worker = thread::spawn({
+        let world = Arc::clone(&world);
+        move || {
+            let parker = parker();
+            world.sleep.move_in(0, Arc::clone(&parker));
+            let first = world.find_one(0, &*parker, false);
+            first + world.find_one(0, &*parker, false)
+        }
+    });
+    world.sleep.block(&parker());
+    let publisher = thread::spawn({
+        let world = Arc::clone(&world);
+        move || world.publish(1)
+    });
+    world.publish(2);
+    publisher.join().expect("no panic");
+    assert_eq!(worker.join().expect("no panic"), 3);
 }
 
 /// Claim 2: the publisher relies on a searcher that finds something else, and never comes back.

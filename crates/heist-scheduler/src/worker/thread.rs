@@ -14,21 +14,22 @@ use crate::sleep::Waiting;
 use crate::sync::{Arc, Relaxed};
 use crate::threads::drop_quietly;
 
-/// Starts a worker thread on a free slot. `called`: in the place of a blocked worker, by somebody who has counted it as
-/// searching.
-pub(crate) fn start(shared: &Arc<Shared>, slot: usize, called: bool) -> io::Result<()> {
+/// Starts a worker thread on a free slot.
+pub(crate) fn start(shared: &Arc<Shared>, slot: usize) -> io::Result<()> {
     let number = shared.workers_started.fetch_add(1, Relaxed);
     let name = format!("{}-{number}", shared.config.thread_name);
     let body = {
         let shared = Arc::clone(shared);
-        move || serve(&shared, slot, called)
+        move || serve(&shared, slot)
     };
     shared.threads.start(&shared.config, name, body)
 }
 
 /// What a worker thread does: serve on a slot, wait for another one as a spare, and so on.
-fn serve(shared: &Arc<Shared>, first: usize, mut called: bool) {
+fn serve(shared: &Arc<Shared>, first: usize) {
     let parker = shared.platform.parker();
+    // Whoever gives a slot to a thread that waits for one counts it as searching.
+    let mut called = false;
     let mut next = Some(first);
     while let Some(slot) = next {
         next = match serve_on(shared, slot, &parker, called) {
