@@ -51,7 +51,8 @@ impl Threads {
         name: String,
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
-        self.join_ended();
+        // Not joined: their thread-locals are the user's, and may wait for whoever starts a thread.
+        drop(self.take_ended());
         let number = self.enlist(name.clone());
         let mut builder = thread::Builder::new().name(name.clone());
         if let Some(size) = config.thread_stack_size {
@@ -122,20 +123,22 @@ impl Threads {
 
     /// Joins those that have said that they are done.
     pub(crate) fn join_ended(&self) {
-        let handles: Vec<_> = {
-            let mut members = self.members.lock();
-            let me = thread::current().id();
-            let done = |m: &Member| m.ended && m.id != Some(me);
-            let handles = members
-                .list
-                .iter_mut()
-                .filter(|m| done(m))
-                .filter_map(|m| m.handle.take());
-            let handles = handles.collect();
-            members.list.retain(|m| !done(m));
-            handles
-        };
-        handles.into_iter().for_each(join);
+        self.take_ended().into_iter().for_each(join);
+    }
+
+    /// Strikes off those that have said that they are done.
+    fn take_ended(&self) -> Vec<thread::JoinHandle<()>> {
+        let mut members = self.members.lock();
+        let me = thread::current().id();
+        let done = |m: &Member| m.ended && m.id != Some(me);
+        let handles = members
+            .list
+            .iter_mut()
+            .filter(|m| done(m))
+            .filter_map(|m| m.handle.take())
+            .collect();
+        members.list.retain(|m| !done(m));
+        handles
     }
 
     /// The names of those that are not done.

@@ -4,14 +4,14 @@
 //! a queue but into the slot of a [`Root`], from which only the thread in `block_on` takes it. The slot has a scheduler type of its
 //! own, so that the task's protocol is the same to the letter.
 
+use super::Meta;
 use super::cell::Header;
 use super::handle::Join;
 use super::harness::Anywhere;
 use super::runnable::{Ran, Runnable, RunnableSlot};
 use super::spawn::make;
-use super::{Meta, TaskRef};
 use crate::context::{FRAME, RuntimeContext};
-use crate::error::TaskError;
+use crate::error::{TaskError, drop_quietly};
 use crate::platform::Parker;
 use crate::registry::{LocalShard, Registry};
 use crate::schedule::{Schedule, Why};
@@ -127,10 +127,9 @@ pub fn block_on<S: Schedule, F: Future>(
     };
     let inner = InnerRoot::new(header);
     let _outer = inner.link();
-    // SAFETY: the new cell has this output, and its `join` is ours.
-    let mut join = unsafe { Join::<F::Output>::from_header(header) };
     let mut ends = Ends {
-        task: join.task_ref(),
+        // SAFETY: the new cell has this output, and its `join` is ours.
+        join: unsafe { Join::<F::Output>::from_header(header) },
         root,
         over: false,
     };
@@ -139,7 +138,7 @@ pub fn block_on<S: Schedule, F: Future>(
     let waker = Waker::from(Arc::clone(root));
     let mut cx = Context::from_waker(&waker);
     loop {
-        match join.poll_unbudgeted(&mut cx) {
+        match ends.join.poll_unbudgeted(&mut cx) {
             Poll::Ready(result) => {
                 ends.over = true;
                 return result;
@@ -225,21 +224,22 @@ pub(super) fn is_inside(task: NonNull<Header>) -> bool {
 }
 
 /// Ends the root if `wait` unwinds: its body and its output borrow from the frames below.
-struct Ends<'a> {
-    task: TaskRef,
+struct Ends<'a, T> {
+    join: Join<T>,
     root: &'a Root,
     /// The output was taken.
     over: bool,
 }
 
-impl Drop for Ends<'_> {
+impl<T> Drop for Ends<'_, T> {
     fn drop(&mut self) {
         if self.over {
             return;
         }
         // It may be over without that.
-        self.task.abort();
-        while !self.task.is_finished() {
+        let task = self.join.task_ref();
+        task.abort();
+        while !task.is_finished() {
             match self.root.slot.take() {
                 Some(runnable) => {
                     let _ = runnable.run();
@@ -247,9 +247,13 @@ impl Drop for Ends<'_> {
                 None => self.root.park(),
             }
         }
-        // Whoever runs late callbacks leaves the output alone once it has let go, and the handle then drops it here.
-        while !self.task.header().state.load().is_ready() {
-            spin();
+        // Taken, so that nobody who runs late callbacks drops it elsewhere.
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            match self.join.poll_unbudgeted(&mut cx) {
+                Poll::Ready(output) => return drop_quietly(output),
+                Poll::Pending => spin(),
+            }
         }
     }
 }
