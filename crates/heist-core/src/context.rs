@@ -63,11 +63,11 @@ pub(crate) struct Frame {
     /// The scheduler whose worker loop runs here, and what it offers to its own methods; both or neither.
     pub(crate) scheduler: Cell<*const ()>,
     pub(crate) local: Cell<*const ()>,
-    /// The frame's own counted reference of the scheduler, the type of that, and the height of the stack of entered
-    /// runtimes with the frame's entry on top.
+    /// The frame's own counted reference of the scheduler, the type of that, and the name of the frame's entry in the
+    /// stack of entered runtimes.
     pub(crate) counted: Cell<*const ()>,
     pub(crate) kind: Cell<Option<TypeId>>,
-    pub(crate) height: Cell<usize>,
+    pub(crate) entry: Cell<u64>,
     /// Free blocks for cells, of a worker's frame.
     pub(crate) cache: Cell<*const Cache>,
     pub(crate) shard: Cell<usize>,
@@ -84,9 +84,9 @@ pub(crate) struct Frame {
     pub(crate) budget: Cell<u8>,
     /// The rest of this thread's block of ids.
     pub(crate) ids: Cell<(u64, u64)>,
-    /// Height of the stack of entered runtimes, and the name of its next entry.
-    pub(crate) entered: Cell<usize>,
-    next_entry: Cell<u64>,
+    /// The name of the innermost runtime on that stack, 0 for none, and that of its next entry. They grow.
+    pub(crate) innermost: Cell<u64>,
+    pub(crate) next_entry: Cell<u64>,
 }
 
 impl Frame {
@@ -96,7 +96,7 @@ impl Frame {
             local: Cell::new(std::ptr::null()),
             counted: Cell::new(std::ptr::null()),
             kind: Cell::new(None),
-            height: Cell::new(0),
+            entry: Cell::new(0),
             cache: Cell::new(std::ptr::null()),
             shard: Cell::new(0),
             task: Cell::new(std::ptr::null()),
@@ -106,8 +106,8 @@ impl Frame {
             resumed: Cell::new(None),
             budget: Cell::new(crate::sync::BUDGET),
             ids: Cell::new((0, 0)),
-            entered: Cell::new(0),
-            next_entry: Cell::new(0),
+            innermost: Cell::new(0),
+            next_entry: Cell::new(1),
         }
     }
 }
@@ -231,36 +231,42 @@ fn push(runtime: Arc<dyn RuntimeContext>) -> u64 {
     let _ = ENTERED.try_with(|entered| {
         let mut entered = entered.borrow_mut();
         entered.push((id, runtime));
-        FRAME.with(|frame| frame.entered.set(entered.len()));
+        FRAME.with(|frame| frame.innermost.set(id));
     });
     id
 }
 
-/// Forgets what was entered since the stack was `depth` high.
+/// Forgets the entry with this name and all that are newer.
 #[cold]
-pub(crate) fn truncate(depth: usize) {
+pub(crate) fn truncate(oldest: u64) {
     let left = ENTERED.try_with(|entered| {
         let mut entered = entered.borrow_mut();
-        let depth = depth.min(entered.len());
-        FRAME.with(|frame| frame.entered.set(depth));
-        entered.split_off(depth)
+        // By name: older ones may have been left meanwhile.
+        let at = entered.partition_point(|(id, _)| *id < oldest);
+        let left = entered.split_off(at);
+        note_innermost(&entered);
+        left
     });
     // Dropping a runtime is not a thing to do under a borrow; and it may be the user's to panic.
     drop_quietly(left);
     release_at_the_end();
 }
 
+fn note_innermost(entered: &[(u64, Arc<dyn RuntimeContext>)]) {
+    let innermost = entered.last().map_or(0, |(id, _)| *id);
+    FRAME.with(|frame| frame.innermost.set(innermost));
+}
+
 /// Runs `f` with `runtime` entered, for the worker loop.
 pub(crate) fn entered<R>(runtime: Arc<dyn RuntimeContext>, f: impl FnOnce() -> R) -> R {
-    struct Leave(usize);
+    struct Leave(u64);
     impl Drop for Leave {
         fn drop(&mut self) {
             truncate(self.0);
         }
     }
-    let _leave = Leave(FRAME.with(|frame| frame.entered.get()));
-    push(runtime);
-    FRAME.with(|frame| frame.height.set(frame.entered.get()));
+    let leave = Leave(push(runtime));
+    FRAME.with(|frame| frame.entry.set(leave.0));
     f()
 }
 
@@ -278,7 +284,7 @@ impl Drop for EnterGuard {
             let mut entered = entered.borrow_mut();
             let at = entered.iter().rposition(|(id, _)| *id == self.id)?;
             let left = entered.remove(at);
-            FRAME.with(|frame| frame.entered.set(entered.len()));
+            note_innermost(&entered);
             Some(left)
         });
         drop(left);

@@ -68,7 +68,7 @@ struct Restore {
     local: *const (),
     counted: *const (),
     kind: Option<TypeId>,
-    height: usize,
+    entry: u64,
     cache: *const Cache,
     shard: usize,
     task: *const (),
@@ -91,7 +91,7 @@ impl Restore {
                 local: frame.local.replace(local),
                 counted: frame.counted.replace(std::ptr::null()),
                 kind: frame.kind.take(),
-                height: frame.height.get(),
+                entry: frame.entry.get(),
                 cache: frame.cache.get(),
                 shard: frame.shard.replace(shard),
                 task,
@@ -111,7 +111,7 @@ impl Drop for Restore {
             frame.local.set(self.local);
             frame.counted.set(self.counted);
             frame.kind.set(self.kind);
-            frame.height.set(self.height);
+            frame.entry.set(self.entry);
             frame.cache.set(self.cache);
             frame.shard.set(self.shard);
             frame.task.set(self.task);
@@ -159,7 +159,7 @@ pub fn leave_frame<R>(f: impl FnOnce() -> R) -> R {
 /// Costs no count, unlike [`context::try_current`].
 #[inline]
 pub fn with_scheduler<S: Schedule, R>(f: impl FnOnce(Option<&Arc<S>>) -> R) -> R {
-    let innermost = FRAME.with(|frame| frame.entered.get() == frame.height.get());
+    let innermost = FRAME.with(|frame| frame.innermost.get() == frame.entry.get());
     // SAFETY: the closure, whose parameter may have any lifetime, ends before the frame that this runs in.
     f(innermost.then(|| unsafe { framed::<S>() }).flatten())
 }

@@ -171,6 +171,31 @@ fn no_later_output_of_the_poll_that_resumed_counts() {
 }
 
 #[test]
+fn a_resume_in_a_destructor_ends_no_other_task() {
+    struct Resumes(Option<Cancelled>);
+    impl Drop for Resumes {
+        fn drop(&mut self) {
+            let mut resumed = pin!(self.0.take().unwrap().resume::<()>());
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(resumed.as_mut().poll(&mut cx).is_pending());
+        }
+    }
+    let runtime = Runtime::new();
+    let task = runtime.spawn(async {
+        let _held = Resumes(catch_cancel(pending::<()>()).await.err());
+        pending::<()>().await;
+    });
+    runtime.run();
+    task.cancel();
+    runtime.run();
+    task.abort();
+    runtime.run();
+    assert!(task.is_finished());
+    let next = runtime.spawn(async { 5 });
+    assert_eq!(runtime.block_on(next).unwrap().unwrap(), 5);
+}
+
+#[test]
 fn resume_outside_of_the_cancelled_task_panics() {
     let runtime = Runtime::new();
     let task = runtime.spawn(async { catch_cancel(pending::<()>()).await.unwrap_err() });

@@ -130,7 +130,7 @@ impl LocalScheduler {
         self.enter("block_on", || {
             let parker = self.shared.parker();
             task::block_on(&self.shared, future, meta, parker, |root| {
-                self.turn(|| !root.is_woken());
+                self.turn(None, || !root.is_woken());
             })
         })
     }
@@ -144,7 +144,7 @@ impl LocalScheduler {
     pub fn run_forever(&self) {
         self.enter("run_forever", || {
             loop {
-                self.turn(|| !self.shared.stopped.load(Relaxed));
+                self.turn(None, || !self.shared.stopped.load(Relaxed));
                 if self.shared.stopped.swap(false, Relaxed) {
                     return;
                 }
@@ -173,8 +173,8 @@ impl LocalScheduler {
         worker_frame(&self.shared, &self.queue, 0, f)
     }
 
-    /// A round of ready tasks and a turn of the driver, which waits if nothing is ready and `may_sleep`.
-    fn turn(&self, may_sleep: impl Fn() -> bool) {
+    /// A round of ready tasks and a turn of the driver, which waits if nothing is ready and `may_sleep`, at most until then.
+    fn turn(&self, until: Option<Instant>, may_sleep: impl Fn() -> bool) {
         let mut polls = 0;
         while polls < LONGEST_INTERVAL {
             let Some(runnable) = self.next() else { break };
@@ -192,29 +192,27 @@ impl LocalScheduler {
             }
             return;
         }
-        self.sleep(may_sleep);
+        self.sleep(until, may_sleep);
     }
 
-    fn sleep(&self, may_sleep: impl Fn() -> bool) {
+    fn sleep(&self, until: Option<Instant>, may_sleep: impl Fn() -> bool) {
         let shared = &*self.shared;
         shared.asleep.store(true, Relaxed);
         // ORDERING(local-sleep-dekker): the flag is written before, what would be slept through is read after.
         full_fence("local-sleep-fence");
         let wait = if shared.inbox.is_empty() && self.queue.is_empty() && may_sleep() {
             shared.parks.add(1);
-            if shared.pool.is_starved() {
-                Wait::Until(shared.platform.now() + RETRY)
-            } else {
-                Wait::Forever
-            }
+            let retry = shared
+                .pool
+                .is_starved()
+                .then(|| shared.platform.now() + RETRY);
+            let until = until.into_iter().chain(retry).min();
+            until.map_or(Wait::Forever, Wait::Until)
         } else {
             Wait::Never
         };
         self.drive(wait);
         shared.asleep.store(false, Relaxed);
-        if shared.pool.is_starved() {
-            shared.pool.retry(&self.shared);
-        }
     }
 
     fn drive(&self, wait: Wait) {
@@ -225,6 +223,9 @@ impl LocalScheduler {
         let now = self.shared.platform.now();
         self.queue.driven.set(now);
         self.shared.set_clock(now);
+        if self.shared.pool.is_starved() {
+            self.shared.pool.retry(&self.shared);
+        }
     }
 
     fn next(&self) -> Option<Runnable> {
@@ -290,23 +291,10 @@ impl LocalScheduler {
 
     fn run_until_empty(&self, deadline: Option<Instant>) {
         let shared = &*self.shared;
-        while !shared.registry.is_empty() {
-            if deadline.is_some_and(|at| shared.platform.now() >= at) {
-                return;
-            }
-            while let Some(runnable) = self.next() {
-                self.poll(runnable);
-                if deadline.is_some_and(|at| shared.platform.now() >= at) {
-                    return;
-                }
-            }
-            shared.asleep.store(true, Relaxed);
-            // ORDERING(local-sleep-dekker): as in `sleep`; a pool thread that ends a task wakes the owner.
-            full_fence("local-sleep-fence");
-            if shared.inbox.is_empty() && !shared.registry.is_empty() {
-                self.drive(deadline.map_or(Wait::Forever, Wait::Until));
-            }
-            shared.asleep.store(false, Relaxed);
+        let in_time = || deadline.is_none_or(|at| shared.platform.now() < at);
+        while !shared.registry.is_empty() && in_time() {
+            // A pool thread that ends a task wakes the owner.
+            self.turn(deadline, || !shared.registry.is_empty());
         }
     }
 

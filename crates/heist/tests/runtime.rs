@@ -271,6 +271,25 @@ fn a_handle_is_current_where_it_was_entered() {
 }
 
 #[test]
+fn a_guard_may_be_dropped_inside_of_what_was_entered_later() {
+    bounded(|| {
+        let (outer, other) = (runtime(1), runtime(1));
+        let local = LocalRuntime::new().unwrap();
+        let guard = outer.enter();
+        let name = || async { thread::current().name().map(str::to_owned) };
+        local.block_on(async move {
+            drop(guard);
+            let here = heist::spawn(name()).await.unwrap();
+            let _other = other.enter();
+            let elsewhere = heist::spawn(name()).await.unwrap();
+            assert_eq!(here, thread::current().name().map(str::to_owned));
+            assert_ne!(elsewhere, here);
+        });
+        assert!(Handle::try_current().is_none());
+    });
+}
+
+#[test]
 fn calls_start_in_order_and_one_at_a_time() {
     bounded(|| {
         let runtime = runtime(4);

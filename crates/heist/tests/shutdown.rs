@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use heist::task::catch_cancel;
+use heist::task::{catch_cancel, yield_now};
 use heist::time::sleep;
-use heist::{Runtime, TaskState, promise};
+use heist::{LocalRuntime, Runtime, TaskState, promise};
 use support::{Drops, bounded, runtime};
 
 #[test]
@@ -253,5 +253,33 @@ fn a_promise_that_outlives_the_runtime_calls_back_where_it_is_kept() {
         drop(runtime);
         promise.set_result(3).unwrap();
         assert_eq!(received.recv().unwrap(), Some(3));
+    });
+}
+
+#[test]
+fn a_clean_up_that_sleeps_goes_on_beside_one_that_is_always_ready() {
+    bounded(|| {
+        let runtime = LocalRuntime::new().unwrap();
+        let slept = Arc::new(AtomicBool::new(false));
+        let (set, seen) = (Arc::clone(&slept), slept);
+        runtime.block_on(async {
+            heist::spawn_local(async move {
+                let _ = catch_cancel(pending::<()>()).await;
+                sleep(Duration::from_millis(1)).await;
+                set.store(true, Ordering::SeqCst);
+            })
+            .detach();
+            heist::spawn_local(async move {
+                let _ = catch_cancel(pending::<()>()).await;
+                while !seen.load(Ordering::SeqCst) {
+                    yield_now().await;
+                }
+            })
+            .detach();
+            yield_now().await;
+        });
+        let report = runtime.shutdown(Duration::from_secs(5));
+        assert!(report.is_clean(), "{report:?}");
+        assert!(report.elapsed < Duration::from_secs(5));
     });
 }

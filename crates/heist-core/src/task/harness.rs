@@ -187,11 +187,13 @@ impl<K: BodyKind, B: Future, S: Schedule> Run<K, B, S> {
 
     #[cold]
     fn drop_body(&self) {
-        let _task = Frame::enter(self.header);
+        let task = Frame::enter(self.header);
         if let Err(payload) = self.drop_body_caught() {
             self.report(ExceptionKind::Drop, &*payload);
             drop_quietly(payload);
         }
+        // A `resume` in a destructor ends nothing.
+        task.leave();
     }
 
     #[inline]
@@ -316,7 +318,8 @@ fn wrong_thread() -> ! {
 ///
 /// A poll that begins inside of no other one finds everything but `task` and `budget` at rest, and leaves it so.
 struct Frame {
-    entered: usize,
+    /// The name of the first runtime that would be entered inside of the poll.
+    next_entry: u64,
     /// Boxed, since it is rare, and one pointer is all that the common case has to keep.
     outer: Option<Box<Outer>>,
 }
@@ -341,7 +344,7 @@ impl Frame {
             };
             frame.budget.set(budget::FULL);
             Self {
-                entered: frame.entered.get(),
+                next_entry: frame.next_entry.get(),
                 outer,
             }
         })
@@ -362,12 +365,12 @@ impl Frame {
 impl Drop for Frame {
     #[inline]
     fn drop(&mut self) {
-        let entered = FRAME.with(|frame| {
+        let next_entry = FRAME.with(|frame| {
             frame.task.set(std::ptr::null());
-            frame.entered.get()
+            frame.next_entry.get()
         });
-        if entered != self.entered {
-            context::truncate(self.entered);
+        if next_entry != self.next_entry {
+            context::truncate(self.next_entry);
         }
         if let Some(outer) = &self.outer {
             outer.restore();
