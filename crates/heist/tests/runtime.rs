@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
@@ -286,6 +287,22 @@ fn a_guard_may_be_dropped_inside_of_what_was_entered_later() {
             assert_ne!(elsewhere, here);
         });
         assert!(Handle::try_current().is_none());
+    });
+}
+
+#[test]
+fn waiting_on_the_thread_of_a_local_runtime_that_nobody_runs_panics() {
+    bounded(|| {
+        let local = LocalRuntime::new().unwrap();
+        let _entered = local.enter();
+        let wait = || heist::block_on(sleep(Duration::from_millis(1)));
+        let payload = catch_unwind(AssertUnwindSafe(wait)).unwrap_err();
+        let message = payload.downcast_ref::<&str>().unwrap();
+        assert!(
+            message.contains("call block_on of the LocalRuntime"),
+            "{message}"
+        );
+        local.block_on(sleep(Duration::from_millis(1)));
     });
 }
 

@@ -401,7 +401,7 @@ impl<T> Task<T> {
     ///
     /// # Panics
     ///
-    /// On a local runtime's own thread, inside of its tasks: it would wait for itself.
+    /// On a local runtime's own thread, inside of its tasks or where it is entered: it would wait for itself.
     ///
     /// # Counterpart
     ///

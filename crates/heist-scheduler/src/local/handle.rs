@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 
 use heist_core::context::RuntimeContext;
-use heist_core::schedule::{Schedule, with_local};
+use heist_core::schedule::Schedule;
 use heist_core::task::{self, LocalTask, Meta, Task, TaskError, TaskRef};
 
 use super::shared::LocalShared;
@@ -13,7 +13,7 @@ use crate::blocking::Host;
 use crate::call::{Call, CallHandle};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::sync::{Arc, Relaxed};
+use crate::sync::{Arc, Relaxed, thread};
 
 /// A handle of a [`LocalScheduler`](super::LocalScheduler), for any thread. Clones are handles of the same one.
 #[derive(Clone)]
@@ -45,10 +45,10 @@ impl LocalHandle {
         task::spawn_local(&self.shared, future, meta)
     }
 
-    /// Whether this thread is inside of the scheduler's tasks or of its `block_on`.
+    /// Whether this is the only thread that can run the scheduler.
     #[must_use]
-    pub fn is_inside(&self) -> bool {
-        with_local(&*self.shared, |_| ()).is_some()
+    pub fn is_owner(&self) -> bool {
+        thread::current().id() == self.shared.owner
     }
 
     /// Runs a closure on a thread that may block.
@@ -71,13 +71,13 @@ impl LocalHandle {
     ///
     /// # Panics
     ///
-    /// On the scheduler's own thread, inside of its tasks.
+    /// On the scheduler's own thread, unless it is shut down.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F, meta: Meta) -> Result<F::Output, TaskError> {
         assert!(
-            !self.is_inside(),
-            "block_on of a local runtime inside of one of its own tasks: its only thread would wait for itself; \
-             await instead, or use a multi-threaded runtime"
+            !self.is_owner() || self.shared.registry.is_closed(),
+            "block_on by a handle, on the thread of a local runtime: its only thread would wait for itself; await inside of \
+             its tasks, or call block_on of the LocalRuntime"
         );
         let blocked = Blocked::announce(self.shared.platform.parker());
         let run = || {

@@ -17,7 +17,9 @@ use crate::blocking::{Host, Pool};
 use crate::call::{Caller, Calls, OnceJob};
 use crate::config::Config;
 use crate::metrics::{Counter, Metrics, WorkerMetrics};
-use crate::sync::{Arc, AtomicBool, AtomicU32, Injector, Relaxed, Weak, full_fence};
+use crate::sync::{
+    Arc, AtomicBool, AtomicU32, Injector, Relaxed, ThreadId, Weak, full_fence, thread,
+};
 use crate::threads::{self, Threads};
 
 pub(crate) struct LocalShared {
@@ -33,6 +35,8 @@ pub(crate) struct LocalShared {
     pub(super) pool: Pool,
     pub(super) calls: Calls,
     pub(super) threads: Arc<Threads>,
+    /// The thread that made the scheduler, the only one that can run it.
+    pub(super) owner: ThreadId,
     pub(super) clock_ms: AtomicU32,
     pub(super) started: Instant,
     pub(super) polls: Counter,
@@ -69,6 +73,7 @@ impl LocalShared {
             stopped: AtomicBool::new(false),
             calls: Calls::new(),
             threads: Arc::new(Threads::new()),
+            owner: thread::current().id(),
             clock_ms: AtomicU32::new(0),
             started,
             polls: Counter::default(),

@@ -182,7 +182,8 @@ impl Handle {
     /// # Panics
     ///
     /// If `future` panics, with its panic; if it is cancelled, or the runtime is shut down, with the [`TaskError`] as payload.
-    /// On the thread of a [`LocalRuntime`](super::LocalRuntime), inside of another `block_on`.
+    /// On the thread of a [`LocalRuntime`](super::LocalRuntime) whose handle this is: only
+    /// [`its own`](super::LocalRuntime::block_on) runs it.
     #[doc(alias = "run_until_complete")]
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
