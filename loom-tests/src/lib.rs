@@ -92,6 +92,14 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ("two_threads_fill_a_slot", "slot-relaxed"),
     ("a_spawn_on_a_worker_against_the_end", "closed-unseen"),
     ("two_shut_down", "finish-relaxed"),
+    (
+        "a_spawn_from_outside_against_an_end_without_grace",
+        "late-push-forgotten",
+    ),
+    (
+        "a_spawn_from_outside_against_an_end_without_grace",
+        "finish-fence",
+    ),
     ("the_last_two_tasks_end_while_shutdown_waits", "empty-fence"),
     ("the_last_root_against_shutdown", "empty-fence"),
     (

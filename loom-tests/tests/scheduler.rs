@@ -34,6 +34,14 @@ fn a_spawn_on_a_worker_against_the_end() {
 }
 
 #[test]
+fn a_spawn_from_outside_against_an_end_without_grace() {
+    explore(
+        "a_spawn_from_outside_against_an_end_without_grace",
+        models::a_spawn_from_outside_against_an_end_without_grace,
+    );
+}
+
+#[test]
 fn two_shut_down() {
     explore("two_shut_down", models::two_shut_down);
 }

@@ -189,6 +189,19 @@ pub fn a_spawn_on_a_worker_against_the_end() {
     end(&shared);
 }
 
+/// A task is listed when the runtime begins to end, and queued when it is over.
+pub fn a_spawn_from_outside_against_an_end_without_grace() {
+    let shared = shared(1);
+    let other = thread::spawn({
+        let shared = Arc::clone(&shared);
+        move || task::spawn(&shared, async {}, Meta::caller())
+    });
+    drop(shutdown(&shared, Duration::ZERO));
+    let task = other.join().expect("no panic");
+    let gate = &shared.threads.gate;
+    gate.wait(&*shared.platform, None, || task.is_finished());
+}
+
 /// Whoever sees that shutdown is over sees what it did.
 pub fn two_shut_down() {
     let shared = shared(1);

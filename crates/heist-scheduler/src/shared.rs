@@ -29,6 +29,7 @@ use crate::call::{Caller, Calls, OnceJob};
 use crate::config::Config;
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::queue::{Local, Slot};
+use crate::shutdown;
 use crate::sleep::role::Role;
 use crate::sleep::{Sleep, Wake};
 use crate::stop::Stop;
@@ -218,6 +219,9 @@ impl Shared {
             Release
         };
         self.shutdown.store(FINISHED, order);
+        // ORDERING(late-dekker): the end is written before, the queues are read after; `schedule_remote` has the other one.
+        full_fence("finish-fence");
+        self.drop_queued();
         self.threads.gate.signal();
     }
 
@@ -326,6 +330,10 @@ unsafe impl Schedule for Shared {
     fn schedule_remote(self: &Arc<Self>, runnable: Runnable, _why: Why) {
         self.injector.push(runnable);
         self.notify();
+        // ORDERING(late-dekker): the push was written before `notify`, which fences, the end is read after.
+        if self.is_finished() && !mutation("late-push-forgotten") {
+            shutdown::sweep(self);
+        }
     }
 
     #[inline]

@@ -120,8 +120,6 @@ fn finish(shared: &Arc<Shared>, deadline: Option<Instant>) -> Vec<TaskRef> {
     let left = outlived(&shared.registry);
     stop(shared);
     wait_for_threads(shared, deadline);
-    // Only where all workers are stuck is there anything left to empty.
-    shared.drop_queued();
     guarded(&**shared, || shared.driver.shut_down());
     shared.take_seats();
     shared.threads.join_ended();
@@ -175,15 +173,31 @@ fn wait_for_threads(shared: &Shared, deadline: Option<Instant>) {
 /// Shutdown inside of one of the runtime's own tasks waits for nothing.
 fn finish_elsewhere(shared: &Arc<Shared>, deadline: Option<Instant>) {
     let own = Arc::clone(shared);
-    let name = format!("{}-shutdown", shared.config.thread_name);
-    let started = thread::Builder::new()
-        .name(name)
-        .spawn(move || drop(finish(&own, deadline)));
+    let started = shutdown_thread(shared).spawn(move || drop(finish(&own, deadline)));
     if started.is_err() {
         // Then without a grace: nobody is there who could wait for its end.
         stop(shared);
+        guarded(&**shared, || shared.driver.shut_down());
         shared.finish_shutdown();
     }
+}
+
+/// Ends what somebody has queued who was on the way to it when the runtime ended.
+#[cold]
+pub(crate) fn sweep(shared: &Arc<Shared>) {
+    let own = Arc::clone(shared);
+    // On a thread of its own: whoever queued it may hold a lock that the destructor of the future takes.
+    let started = shutdown_thread(shared).spawn(move || {
+        own.drop_queued();
+        own.threads.gate.signal();
+    });
+    if started.is_err() {
+        shared.drop_queued();
+    }
+}
+
+fn shutdown_thread(shared: &Shared) -> thread::Builder {
+    thread::Builder::new().name(format!("{}-shutdown", shared.config.thread_name))
 }
 
 /// Whether the caller is one of those that shutdown would wait for.
