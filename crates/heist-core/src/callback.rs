@@ -17,7 +17,7 @@
 //!   task whose runtime is gone: there, callbacks that other threads add run on these, beside those of the task's own thread.)
 //! * CB-3: while `hold` is set the output is neither taken nor dropped, so callbacks may read it.
 //! * CB-4: `hold` of a local task is set by events on its own thread alone, so what comes after it, and the callbacks that are
-//!   bound to that thread, stay there. A job that its runtime runs elsewhere, or gives back, touches neither.
+//!   bound to that thread, stay there: its runtime runs jobs on that thread, or gives them back (`Schedule`).
 
 use crate::context::{self, RuntimeContext};
 use crate::error::{ExceptionKind, TaskError, drop_quietly};

@@ -30,14 +30,14 @@ use std::task::{Context, Poll, Waker};
 #[derive(Default)]
 pub(crate) struct Catchers {
     entries: Vec<Entry>,
-    last_id: u32,
+    last_id: u64,
     clock: u64,
 }
 
 struct Entry {
-    id: u32,
+    id: u64,
     /// 0 for none. One that is gone counts as none.
-    parent: u32,
+    parent: u64,
     polled: u64,
     /// `None` if it is the task's own. Counted: cloning a waker is user code, and this is under a lock.
     waker: Option<Arc<Waker>>,
@@ -50,11 +50,11 @@ impl Catchers {
         wakers.collect()
     }
 
-    fn find(&mut self, id: u32) -> Option<&mut Entry> {
+    fn find(&mut self, id: u64) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|entry| entry.id == id)
     }
 
-    fn exists(&self, id: u32) -> bool {
+    fn exists(&self, id: u64) -> bool {
         self.entries.iter().any(|entry| entry.id == id)
     }
 
@@ -84,7 +84,7 @@ impl Catchers {
         }
     }
 
-    fn enter(&mut self, parent: u32, waker: Option<Arc<Waker>>) -> u32 {
+    fn enter(&mut self, parent: u64, waker: Option<Arc<Waker>>) -> u64 {
         self.last_id += 1;
         self.clock += 1;
         let entry = Entry {
@@ -132,7 +132,7 @@ pin_project! {
 /// The entry of a catcher in its task; taken out when this is dropped.
 struct Place {
     task: TaskRef,
-    id: u32,
+    id: u64,
 }
 
 impl Place {
@@ -216,10 +216,10 @@ impl Drop for Place {
 }
 
 /// Restores the innermost catcher of this thread's poll.
-struct Inside(u32);
+struct Inside(u64);
 
 impl Inside {
-    fn enter(id: u32) -> Self {
+    fn enter(id: u64) -> Self {
         Self(FRAME.with(|frame| frame.catcher.replace(id)))
     }
 }

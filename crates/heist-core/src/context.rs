@@ -78,9 +78,9 @@ pub(crate) struct Frame {
     /// The innermost root that is run inside of a poll, on this thread.
     pub(crate) inner_root: Cell<*const InnerRoot>,
     /// The innermost `catch_cancel` whose body is being polled, 0 for none.
-    pub(crate) catcher: Cell<u32>,
+    pub(crate) catcher: Cell<u64>,
     /// To whom a `resume` in this poll passed the request: a catcher, or the task itself as `Some(0)`.
-    pub(crate) resumed: Cell<Option<u32>>,
+    pub(crate) resumed: Cell<Option<u64>>,
     pub(crate) budget: Cell<u8>,
     /// The rest of this thread's block of ids.
     pub(crate) ids: Cell<(u64, u64)>,

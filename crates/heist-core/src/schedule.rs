@@ -38,7 +38,8 @@ pub enum Why {
 ///   first spawn, and is [released](Registry::release) by nobody else;
 /// * [`local_shard`](Schedule::local_shard) gives a shard of that registry;
 /// * no other scheduler, with another `Local`, has the same address: it is not a field of one, and none is a field of it;
-/// * if [`spawn_local`](crate::task::spawn_local) is called for it, all its worker frames are on one thread.
+/// * if [`spawn_local`](crate::task::spawn_local) is called for it, all its worker frames are on one thread, and what its
+///   [`context`](Schedule::context) is given to [`call`](RuntimeContext::call) is run and dropped there, or given back.
 pub unsafe trait Schedule: Send + Sync + Sized + 'static {
     /// What a worker's frame offers to [`schedule_local`](Schedule::schedule_local).
     type Local;
@@ -73,8 +74,8 @@ struct Restore {
     shard: usize,
     task: *const (),
     suspended: *const (),
-    catcher: u32,
-    resumed: Option<u32>,
+    catcher: u64,
+    resumed: Option<u64>,
     budget: u8,
 }
 

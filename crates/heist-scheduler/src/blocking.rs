@@ -21,7 +21,7 @@ use std::time::Duration;
 use heist_core::context::{self, RuntimeContext};
 use heist_core::error::{ExceptionContext, ExceptionKind};
 use heist_core::schedule::Schedule;
-use heist_core::task::{Ran, Runnable, TaskRef};
+use heist_core::task::{Runnable, TaskRef};
 
 use crate::config::Config;
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Relaxed, mutation};
@@ -165,7 +165,8 @@ impl Pool {
         drop(state);
         while let Some((job, call)) = self.next_job(number) {
             self.perform(host, call);
-            run(job);
+            // A closure is over after one poll.
+            drop(job.run());
             let ended = self.state.lock().forget(number);
             // The last handle drops the job's output, which is the user's: not under the lock.
             drop_quietly(ended);
@@ -288,13 +289,6 @@ fn start<H: Host>(host: &Arc<H>, number: u64) -> io::Result<()> {
         }
     };
     host.threads().start(host.config(), name, body)
-}
-
-fn run(job: Runnable) {
-    if let Ran::Yielded(job) = job.run() {
-        // A closure is over after one poll; only a cancel request that raced with it comes here.
-        drop_quietly(job);
-    }
 }
 
 /// How long a thread waits for a job before it ends.

@@ -327,8 +327,8 @@ struct Frame {
 /// What belongs to the poll that this one is nested in.
 struct Outer {
     task: *const (),
-    catcher: u32,
-    resumed: Option<u32>,
+    catcher: u64,
+    resumed: Option<u64>,
     budget: u8,
 }
 
@@ -404,7 +404,7 @@ impl Outer {
     }
 }
 
-/// For `discard` and `schedule` of cells that have no body and are never queued.
+/// The vtable of cells that have no body and are never queued.
 pub(crate) mod bodyless {
     use super::*;
     use crate::future::complete;

@@ -122,6 +122,9 @@ impl Builder {
     }
 
     /// How long a poll may take until another thread serves in the place of its worker. `None`: for ever. Default: 10 ms.
+    ///
+    /// It has no effect yet: only what announces that it blocks ([`block_on`](super::Handle::block_on),
+    /// [`wait_blocking`](crate::Task::wait_blocking)) is stood in for.
     pub fn blocked_worker_threshold(mut self, d: Option<Duration>) -> Self {
         self.config.blocked_worker_threshold = d;
         self

@@ -18,6 +18,7 @@
 //! * WATCH-2: no lock is held while it is polled or dropped.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -93,8 +94,16 @@ impl Watch {
     fn poll(self: &Arc<Self>, body: &mut Body) -> bool {
         let waker = Waker::from(Arc::clone(self));
         // A shutdown wakes all sleeps, and polling them after that is an error.
-        self.handle.is_closed()
-            || body.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Ready(())
+        if self.handle.is_closed() {
+            return true;
+        }
+        let poll = || body.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Ready(());
+        match catch_unwind(AssertUnwindSafe(poll)) {
+            Ok(over) => over,
+            // It ended since the look.
+            Err(_) if self.handle.is_closed() => true,
+            Err(payload) => resume_unwind(payload),
+        }
     }
 
     /// After a poll: drops the future, puts it back, or returns it to be polled again.

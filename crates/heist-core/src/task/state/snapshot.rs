@@ -102,7 +102,7 @@ impl Snapshot {
         (self.0 >> 40 & Self::COUNT) + self.has(Self::JOIN) as u64
     }
 
-    /// One waker less, unless the counts stick.
+    /// One waker or handle less, unless the counts stick.
     #[inline]
     pub(super) const fn less(self, one: u64) -> Self {
         if self.has(Self::SATURATED) {
