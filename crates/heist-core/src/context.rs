@@ -11,7 +11,7 @@
 use crate::driver::Driver;
 use crate::error::{ExceptionContext, drop_quietly};
 use crate::platform::Platform;
-use crate::sync::{Arc, Mutex, Weak, per_thread, process_wide};
+use crate::sync::{Arc, DESTRUCTORS_MAY_WORK, Mutex, Weak, per_thread, process_wide};
 use crate::task::InnerRoot;
 use crate::task::block::Cache;
 use std::any::{Any, TypeId};
@@ -131,11 +131,11 @@ per_thread! {
 /// Lets go of the runtimes that are still entered when the thread ends.
 struct End;
 
-// A model that fails drops this where nothing of loom's can be used any more.
-#[cfg(not(loom))]
 impl Drop for End {
     fn drop(&mut self) {
-        truncate(0);
+        if DESTRUCTORS_MAY_WORK {
+            truncate(0);
+        }
     }
 }
 

@@ -87,6 +87,9 @@ mod imp {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(f))
     }
 
+    /// Whether destructors of thread-locals may use what is in this module.
+    pub(crate) const DESTRUCTORS_MAY_WORK: bool = true;
+
     /// Whether a model asked for the named defect. Never, outside of models.
     #[inline(always)]
     pub(crate) const fn mutated(_name: &str) -> bool {
@@ -126,6 +129,9 @@ mod imp {
             .map(|_| AtomicPtr::new(std::ptr::null_mut()))
             .collect()
     }
+
+    /// A model that fails drops them where nothing of loom's can be used any more.
+    pub(crate) const DESTRUCTORS_MAY_WORK: bool = false;
 
     /// Loom tracks each allocation.
     pub(crate) const CACHED_BYTES: usize = 0;
