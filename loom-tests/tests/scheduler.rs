@@ -120,7 +120,7 @@ fn a_worker_blocks_on_a_task_behind_it() {
 // every relaxed load may see each older value. The protocols in it have models of their own above.
 #[test]
 fn two_workers_steal_and_join() {
-    explore_with_fewer(2, "two_workers_steal_and_join", || {
+    explore_with_fewer(3, "two_workers_steal_and_join", || {
         let scheduler = start(2);
         let own = scheduler.clone();
         let body = async move { own.spawn(async { 7 }, Meta::caller()).await };
