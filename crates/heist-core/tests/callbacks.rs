@@ -7,10 +7,12 @@ use heist_core::future::promise;
 use heist_core::schedule::Schedule;
 use heist_core::task::{LocalTask, Meta, TaskError, TaskState};
 use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 use support::*;
 
 type Log = Arc<Mutex<Vec<String>>>;
@@ -326,4 +328,31 @@ fn a_view_of_a_promise_cancels_it() {
     };
     assert!(error.is_cancelled());
     assert_eq!(error.reason(), Some("enough"));
+}
+
+/// Polls a future as soon as it is woken, on the thread that wakes.
+struct Inline(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+
+impl Wake for Inline {
+    fn wake(self: Arc<Self>) {
+        let Some(mut body) = self.0.lock().expect("never poisoned").take() else {
+            return;
+        };
+        let waker = Waker::from(Arc::clone(&self));
+        let polled = body.as_mut().poll(&mut Context::from_waker(&waker));
+        if polled.is_pending() {
+            *self.0.lock().expect("never poisoned") = Some(body);
+        }
+    }
+}
+
+#[test]
+fn who_is_woken_when_the_other_side_goes_finds_it_gone() {
+    let (mut promise, deferred) = promise::<u8>();
+    let waiting = async move { promise.cancelled().await };
+    let inline = Arc::new(Inline(Mutex::new(Some(Box::pin(waiting)))));
+    Arc::clone(&inline).wake();
+    assert!(inline.0.lock().unwrap().is_some());
+    drop(deferred);
+    assert!(inline.0.lock().unwrap().is_none());
 }

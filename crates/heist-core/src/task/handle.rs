@@ -197,7 +197,11 @@ impl<T> Drop for Join<T> {
                 // SAFETY: `join` keeps the cell, and the action set `taken` for this handle.
                 Action::DropOutput => unsafe { callback::drop_output(self.header) },
                 Action::DropWaker => callback::drop_waker(self.replace_waker(None)),
-                Action::WakePromise => callback::wake_promise(self.header()),
+                Action::WakePromise => {
+                    // SAFETY: the action turned `join` into a counted handle, which is this one.
+                    let handle = unsafe { TaskRef::adopt(self.header) };
+                    return callback::wake_promise(handle.header());
+                }
                 action => {
                     // SAFETY: `join` was given up.
                     unsafe { settle(self.header, action) };

@@ -345,10 +345,11 @@ impl Snapshot {
                 (self.with(Self::TAKEN), Action::DropOutput)
             };
         }
-        if self.has(Self::WATCH) {
-            (self.without(Self::WATCH), Action::WakePromise)
-        } else if self.has(Self::JOIN_WAKER) && !self.has(Self::WAKING) {
+        if self.has(Self::JOIN_WAKER) && !self.has(Self::WAKING) {
             (self.without(Self::JOIN_WAKER), Action::DropWaker)
+        } else if self.has(Self::WATCH) {
+            let without = self.without(Self::WATCH | Self::JOIN);
+            (Self(without.0 + Self::ONE_HANDLE), Action::WakePromise)
         } else {
             (self.without(Self::JOIN), Action::Nothing)
         }
