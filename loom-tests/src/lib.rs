@@ -119,6 +119,10 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "remote-removal-uncounted",
     ),
     (
+        "the_last_root_against_the_end_of_a_local_scheduler",
+        "local-end-fence",
+    ),
+    (
         "a_stop_against_the_sleep_of_a_local_scheduler",
         "local-sleep-fence",
     ),

@@ -151,6 +151,17 @@ fn a_task_with_a_callback_is_cancelled_and_dropped() {
 }
 
 #[test]
+fn the_last_root_against_the_end_of_a_local_scheduler() {
+    explore("the_last_root_against_the_end_of_a_local_scheduler", || {
+        let scheduler = start_local();
+        let handle = scheduler.handle();
+        let other = thread::spawn(move || drop(handle.block_on(async {}, Meta::caller())));
+        drop(scheduler.shutdown(GRACE));
+        other.join().expect("the model's thread");
+    });
+}
+
+#[test]
 fn a_stop_against_the_sleep_of_a_local_scheduler() {
     explore("a_stop_against_the_sleep_of_a_local_scheduler", || {
         let scheduler = start_local();

@@ -199,6 +199,7 @@ impl LocalScheduler {
         let shared = &*self.shared;
         shared.asleep.store(true, Relaxed);
         // ORDERING(local-sleep-dekker): the flag is written before, what would be slept through is read after.
+        // ORDERING(local-end-dekker): so is the count of tasks, once the registry is closed.
         full_fence("local-sleep-fence");
         let wait = if shared.inbox.is_empty() && self.queue.is_empty() && may_sleep() {
             shared.parks.add(1);

@@ -223,6 +223,9 @@ impl Host for LocalShared {
     }
 
     fn task_ended(&self) {
+        // ORDERING(local-end-dekker): the count of tasks was written before, the close is read after; `sleep` has the fence
+        // between the close and the look at the count.
+        full_fence("local-end-fence");
         if self.registry.is_closed() {
             self.unpark();
         }
