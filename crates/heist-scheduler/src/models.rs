@@ -147,10 +147,13 @@ pub fn a_remote_wake_against_the_end_of_the_scheduler() {
     end(&shared);
     drop(shared);
     other.join().expect("no panic");
-    assert!(
-        memory.upgrade().is_none(),
-        "the scheduler goes with its last user"
-    );
+    // A wake that came after the end has left the rest to a thread of its own.
+    let mut patience = 20;
+    while memory.strong_count() > 0 {
+        patience -= 1;
+        assert!(patience > 0, "the scheduler goes with its last user");
+        thread::yield_now();
+    }
 }
 
 /// A token is kept when user code parks on the thread, and takes the one of `std::thread::park`.
