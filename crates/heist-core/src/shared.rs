@@ -51,6 +51,8 @@ unsafe impl<T: Send + Sync> Sync for Inner<T> {}
 
 impl<T> Shared<T> {
     pub(crate) fn new(join: Join<T>) -> Self {
+        // One that is found there later is taken for that of `waiters`.
+        join.withdraw_waker();
         let join = UnsafeCell::new(join);
         Self {
             inner: Arc::new(Inner {

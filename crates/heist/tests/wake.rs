@@ -348,3 +348,30 @@ fn what_is_completed_while_a_waker_is_replaced_is_not_lost() {
         assert!(runtime.block_on(caught).unwrap());
     });
 }
+
+#[test]
+fn a_handle_that_waited_and_is_shared_then_wakes_all_who_wait_for_it() {
+    bounded(|| {
+        let runtime = runtime(2);
+        let (open, gate) = promise::<()>();
+        let mut task = runtime.spawn(gate);
+        runtime.block_on(poll_fn(|cx| {
+            // A waker of somebody who waits no longer.
+            assert!(Pin::new(&mut task).poll(cx).is_pending());
+            Poll::Ready(())
+        }));
+        let shared = task.share();
+        let mut other = shared.clone();
+        let (told, heard) = promise();
+        let mut told = Some(told);
+        let waiting = runtime.spawn(poll_fn(move |cx| {
+            let polled = Pin::new(&mut other).poll(cx);
+            told.take().map(|told| told.set_result(()));
+            polled
+        }));
+        runtime.block_on(heard).unwrap();
+        open.set_result(()).unwrap();
+        assert!(runtime.block_on(waiting).unwrap().is_ok());
+        assert!(runtime.block_on(shared).is_ok());
+    });
+}

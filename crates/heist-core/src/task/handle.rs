@@ -12,6 +12,7 @@ use crate::callback::{self, CallbackId, Finished};
 use crate::context::RuntimeKey;
 use crate::error::TaskError;
 use crate::shared::Shared;
+use crate::sync::spin;
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
@@ -165,6 +166,18 @@ impl<T> Join<T> {
             return false;
         }
         true
+    }
+
+    /// Takes back the waker of an await that was given up.
+    pub(crate) fn withdraw_waker(&self) {
+        while self.header().state.load().has(Snapshot::JOIN_WAKER) {
+            match self.header().state.unset_join_waker() {
+                Action::Pending => return callback::drop_waker(self.replace_waker(None)),
+                Action::Ready => return,
+                // Another thread takes it out: a few instructions, without user code.
+                _ => spin(),
+            }
+        }
     }
 
     /// Leaves the one waker that a shared handle ever leaves. `false` if the output has become ready.
