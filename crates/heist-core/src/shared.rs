@@ -1,6 +1,7 @@
 //! One output, many awaiters.
 
 use crate::budget::poll_proceed;
+use crate::callback::drop_waker;
 use crate::error::TaskError;
 use crate::sync::{Arc, Mutex, UnsafeCell};
 use crate::task::handle::Join;
@@ -165,7 +166,7 @@ impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
         if self.place != 0 {
             let old = self.inner.waiters.0.lock().waiting.remove(&self.place);
-            drop(old);
+            drop_waker(old);
         }
     }
 }

@@ -26,7 +26,7 @@ use super::id::TaskId;
 use super::runnable::{Ran, Runnable};
 use super::state::{Action, Snapshot, State};
 use crate::context::RuntimeKey;
-use crate::error::TaskError;
+use crate::error::{TaskError, drop_quietly};
 use crate::registry::LocalShard;
 use crate::schedule::{Schedule, Why, is_framed, local_of};
 use crate::sync::{Acquire, Arc, AtomicPtr, AtomicUsize, Relaxed, Release, UnsafeCell, mutated};
@@ -208,8 +208,9 @@ impl<B, T> Cell<B, T> {
         // SAFETY: nobody else has the cell any more.
         let extras = unsafe { header.as_ref() }.extras.load(Relaxed);
         if !extras.is_null() {
+            // A waker or a callback may be left in it, which are the user's.
             // SAFETY: made by `Box::into_raw` in `make_extras`, and freed only here.
-            drop(unsafe { Box::from_raw(extras) });
+            drop_quietly(unsafe { Box::from_raw(extras) });
         }
         // SAFETY: the header's fields are dropped in place; the stage is empty (CELL-4), a union drops nothing.
         unsafe { header.cast::<Self>().drop_in_place() };

@@ -1,0 +1,224 @@
+//! Wakers that panic when they are cloned, woken or dropped.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
+#[path = "support/panics.rs"]
+mod panics;
+mod support;
+#[path = "support/waker.rs"]
+mod waker;
+
+use std::future::{Future, pending};
+use std::net::TcpStream as StdStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Waker;
+use std::thread;
+use std::time::Duration;
+
+use heist::net::TcpListener;
+use heist::promise;
+use heist::runtime::ExceptionKind;
+use heist::task::{catch_cancel, current, yield_now};
+use heist::time::sleep;
+use panics::{goes_on, hears, start, text};
+use support::bounded;
+use waker::{Event, poll_with, waker};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A waker that panics when this is done to it, unless that would end the process.
+fn panics_at(event: Event) -> Waker {
+    waker(move |done| {
+        if done == event && !thread::panicking() {
+            panic!("waker");
+        }
+    })
+}
+
+/// Polls with a waker that panics at `event`. Where the poll itself does that to it, it unwinds.
+fn poll_panicking<F: Future + Unpin>(future: &mut F, event: Event) {
+    // Its own drop is not what the test is about.
+    let waker = std::mem::ManuallyDrop::new(panics_at(event));
+    let polled = catch_unwind(AssertUnwindSafe(|| poll_with(future, &waker).is_pending()));
+    match polled {
+        Ok(pending) => assert!(pending && event != Event::Clone),
+        Err(payload) => assert_eq!((text(payload), event), ("waker".to_owned(), Event::Clone)),
+    }
+}
+
+const EVENTS: [Event; 3] = [Event::Clone, Event::Wake, Event::Drop];
+
+/// Polls `future` with a waker that panics at `event`, then with a good one, whose drop is harmless.
+fn replace_panicking<F: Future + Unpin>(future: &mut F, event: Event) {
+    poll_panicking(future, event);
+    let again = || assert!(poll_with(future, Waker::noop()).is_pending());
+    let polled = catch_unwind(AssertUnwindSafe(again));
+    assert!(polled.is_ok() || event == Event::Drop);
+}
+
+/// Lets go of what was polled. A waker that panics as it is dropped may unwind from here, and no further.
+fn let_go<T>(polled: T) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(polled)));
+}
+
+/// Runs `body` on the one worker of a runtime, once for each event.
+fn for_each_event<F>(body: impl Fn(Event) -> F, wakes_are_heard: usize)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    for event in EVENTS {
+        let (runtime, told) = start();
+        runtime.block_on(runtime.spawn(body(event))).unwrap();
+        if event == Event::Wake {
+            for _ in 0..wakes_are_heard {
+                hears(&told, ExceptionKind::Waker, "waker");
+            }
+        }
+        goes_on(runtime, &told);
+    }
+}
+
+#[test]
+fn a_panicking_waker_of_an_await_takes_nobody_down() {
+    bounded(|| {
+        let body = |event| async move {
+            let (open, gate) = promise::<()>();
+            let mut task = heist::spawn(gate);
+            poll_panicking(&mut task, event);
+            open.set_result(()).unwrap();
+            while !task.is_finished() {
+                yield_now().await;
+            }
+            assert!(task.await.unwrap().is_ok());
+
+            let mut task = heist::spawn(pending::<()>());
+            replace_panicking(&mut task, event);
+            poll_panicking(&mut task, event);
+            drop(task);
+        };
+        for_each_event(body, 1);
+    });
+}
+
+#[test]
+fn a_panicking_waker_of_a_promise_takes_nobody_down() {
+    bounded(|| {
+        let body = |event| async move {
+            let (open, mut gate) = promise();
+            replace_panicking(&mut gate, event);
+            poll_panicking(&mut gate, event);
+            open.set_result(1).unwrap();
+            assert_eq!(gate.await.unwrap(), 1);
+
+            let (mut promise, deferred) = promise::<()>();
+            replace_panicking(&mut promise.cancelled(), event);
+            poll_panicking(&mut promise.cancelled(), event);
+            assert!(deferred.cancel());
+            drop(deferred);
+            // Left behind by a wait that is over at once.
+            let late = panics_at(event);
+            let poll = || poll_with(&mut promise.cancelled(), &late).is_ready();
+            let ready = catch_unwind(AssertUnwindSafe(poll));
+            assert!(ready.unwrap_or(event == Event::Clone));
+            std::mem::forget(late);
+            drop(promise);
+        };
+        for_each_event(body, 2);
+    });
+}
+
+#[test]
+fn a_panicking_waker_of_a_shared_handle_keeps_nobody_else_waiting() {
+    bounded(|| {
+        let body = |event| async move {
+            let (open, gate) = promise();
+            let (mut first, mut second) = {
+                let shared = gate.share();
+                (shared.clone(), shared)
+            };
+            replace_panicking(&mut first, event);
+            poll_panicking(&mut first, event);
+            let other = heist::spawn(second.clone());
+            poll_panicking(&mut second, event);
+            drop(second);
+            yield_now().await;
+            open.set_result(1).unwrap();
+            assert_eq!(first.await.unwrap(), 1);
+            assert_eq!(other.await.unwrap().unwrap(), 1);
+        };
+        for_each_event(body, 1);
+    });
+}
+
+#[test]
+fn a_panicking_waker_of_a_catcher_takes_nobody_down() {
+    bounded(|| {
+        let body = |event| async move {
+            let mut outer = Box::pin(catch_cancel(pending::<()>()));
+            replace_panicking(&mut outer, event);
+            poll_panicking(&mut outer, event);
+            current().cancel();
+            assert!(outer.await.is_err());
+            let mut dropped = Box::pin(catch_cancel(pending::<()>()));
+            poll_panicking(&mut dropped, event);
+            drop(dropped);
+        };
+        for_each_event(body, 1);
+    });
+}
+
+#[test]
+fn a_panicking_waker_of_a_timer_keeps_no_other_timer_from_firing() {
+    bounded(|| {
+        let body = |event| async move {
+            let (mut first, mut second) = (Box::pin(sleep(MS)), Box::pin(sleep(MS)));
+            poll_panicking(&mut first, event);
+            replace_panicking(&mut second, event);
+            second.await;
+            first.await;
+            let mut dropped = Box::pin(sleep(1000 * MS));
+            poll_panicking(&mut dropped, event);
+            let_go(dropped);
+            sleep(MS).await;
+        };
+        for_each_event(body, 0);
+    });
+}
+
+#[test]
+fn a_panicking_waker_of_a_source_keeps_nobody_else_waiting() {
+    bounded(|| {
+        let body = |event| async move {
+            let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+            let accept = || {
+                let listener = Arc::clone(&listener);
+                Box::pin(async move { listener.accept().await.unwrap() })
+            };
+            let mut futures = [(); 3].map(|()| accept());
+            for future in &mut futures {
+                poll_panicking(future, event);
+            }
+            let [mut woken, mut replaced, dropped] = futures;
+            if event != Event::Clone {
+                // One that unwound, as a clone makes it, cannot be polled again.
+                let poll = || poll_with(&mut replaced, Waker::noop()).is_pending();
+                let pending = catch_unwind(AssertUnwindSafe(poll));
+                assert!(pending.unwrap_or(event == Event::Drop));
+            }
+            let_go(replaced);
+            let_go(dropped);
+            let other = heist::spawn(accept());
+            yield_now().await;
+            let address = listener.local_addr().unwrap();
+            let clients = [(); 2].map(|()| StdStream::connect(address).unwrap());
+            if event == Event::Clone {
+                woken = accept();
+            }
+            other.await.unwrap();
+            woken.await;
+            drop(clients);
+        };
+        for_each_event(body, 0);
+    });
+}
