@@ -349,6 +349,66 @@ fn what_is_completed_while_a_waker_is_replaced_is_not_lost() {
     });
 }
 
+/// Polls with a waker that takes the output as it is woken, and drops what it waited for.
+async fn taken_in_the_wake<F>(future: F, complete: impl FnOnce())
+where
+    F: Future + Unpin + Send + 'static,
+{
+    let (told, taken) = promise();
+    let slot = Arc::new(Mutex::new(Some((future, told))));
+    let own = Arc::clone(&slot);
+    let hooked = waker(move |event| {
+        let waiting = own.lock().unwrap().take();
+        if let Some((mut future, told)) = waiting.filter(|_| event == Event::Wake) {
+            let ready = poll_with(&mut future, Waker::noop()).is_ready();
+            drop(future);
+            told.set_result(ready).unwrap();
+        }
+    });
+    let (mut future, told) = slot.lock().unwrap().take().unwrap();
+    pend(&mut future, &hooked);
+    // Keeps its drop from being taken for the wake.
+    std::mem::forget(hooked);
+    *slot.lock().unwrap() = Some((future, told));
+    complete();
+    assert!(taken.await.unwrap(), "woken, and not ready");
+}
+
+#[test]
+fn a_waker_may_take_what_it_waited_for_as_it_is_woken() {
+    bounded(|| {
+        let runtime = runtime(2);
+        runtime.block_on(async {
+            let (open, gate) = promise::<()>();
+            let complete = || open.set_result(()).unwrap();
+            taken_in_the_wake(heist::spawn(gate), complete).await;
+
+            let (open, gate) = promise::<()>();
+            taken_in_the_wake(gate, || open.set_result(()).unwrap()).await;
+
+            let (open, gate) = promise::<()>();
+            taken_in_the_wake(gate.share(), || open.set_result(()).unwrap()).await;
+
+            let (mut promise, deferred) = promise::<()>();
+            let cancelled = Box::pin(async move { promise.cancelled().await });
+            taken_in_the_wake(cancelled, || drop(deferred)).await;
+
+            taken_in_the_wake(Box::pin(sleep(Duration::from_millis(1))), || ()).await;
+
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let accept = Box::pin(async move { listener.accept().await.map(drop) });
+            let connect = || drop(StdStream::connect(address).unwrap());
+            taken_in_the_wake(accept, connect).await;
+        });
+        let caught = runtime.spawn(async {
+            let catcher = Box::pin(catch_cancel(pending::<()>()));
+            taken_in_the_wake(catcher, || assert!(current().cancel())).await;
+        });
+        runtime.block_on(caught).unwrap();
+    });
+}
+
 #[test]
 fn a_handle_that_waited_and_is_shared_then_wakes_all_who_wait_for_it() {
     bounded(|| {
