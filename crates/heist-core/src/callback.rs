@@ -19,7 +19,7 @@
 //! * CB-4: `hold` of a local task is set by events on its own thread alone, so what comes after it, and the callbacks that are
 //!   bound to that thread, stay there: its runtime runs jobs on that thread, or gives them back (`Schedule`).
 
-use crate::context::{self, RuntimeContext};
+use crate::context::{self, Leave, RuntimeContext};
 use crate::error::{ExceptionKind, TaskError, drop_quietly};
 use crate::sync::{Arc, Weak, caught, mutated};
 use crate::task::cell::{Header, Kind, settle};
@@ -233,6 +233,7 @@ pub(crate) fn remove(task: &TaskRef, id: CallbackId, here: bool) -> bool {
 }
 
 fn call(callback: Callback, task: &TaskRef) {
+    let _leave = Leave::what_is_entered_from_now_on();
     if let Err(payload) = caught(|| (callback.run)(task)) {
         report(task.header(), ExceptionKind::Callback, &*payload);
         drop_quietly(payload);

@@ -217,7 +217,8 @@ pub(crate) fn block_on(poll: &mut dyn FnMut(&mut Context<'_>) -> bool) {
 
 /// Makes `runtime` the current one of this thread until the guard is dropped.
 ///
-/// Inside a task the guard's effect ends with the poll that made it, even if the guard is kept over an await.
+/// Inside a task the guard's effect ends with the poll that made it, even if the guard is kept over an await; inside a
+/// done-callback it ends with that.
 pub fn enter(runtime: Arc<dyn RuntimeContext>) -> EnterGuard {
     EnterGuard {
         id: push(runtime),
@@ -257,16 +258,28 @@ fn note_innermost(entered: &[(u64, Arc<dyn RuntimeContext>)]) {
     FRAME.with(|frame| frame.innermost.set(innermost));
 }
 
-/// Runs `f` with `runtime` entered, for the worker loop.
-pub(crate) fn entered<R>(runtime: Arc<dyn RuntimeContext>, f: impl FnOnce() -> R) -> R {
-    struct Leave(u64);
-    impl Drop for Leave {
-        fn drop(&mut self) {
+/// Leaves what has been entered since, when it is dropped: guards may have been forgotten.
+pub(crate) struct Leave(u64);
+
+impl Leave {
+    pub(crate) fn what_is_entered_from_now_on() -> Self {
+        Self(FRAME.with(|frame| frame.next_entry.get()))
+    }
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        if FRAME.with(|frame| frame.innermost.get()) >= self.0 {
             truncate(self.0);
         }
     }
-    let leave = Leave(push(runtime));
-    FRAME.with(|frame| frame.entry.set(leave.0));
+}
+
+/// Runs `f` with `runtime` entered, for the worker loop.
+pub(crate) fn entered<R>(runtime: Arc<dyn RuntimeContext>, f: impl FnOnce() -> R) -> R {
+    let _leave = Leave::what_is_entered_from_now_on();
+    let entry = push(runtime);
+    FRAME.with(|frame| frame.entry.set(entry));
     f()
 }
 

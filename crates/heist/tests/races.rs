@@ -287,6 +287,28 @@ fn callbacks_from_several_threads_each_run_once_and_never_overlap() {
 }
 
 #[test]
+fn a_callback_that_forgets_a_guard_leaves_its_thread_in_its_runtime() {
+    bounded(|| {
+        let other = runtime(1);
+        let builder = Runtime::builder().worker_threads(1).thread_name("own");
+        let runtime = builder.build().unwrap();
+        let entered = other.handle().clone();
+        let task = runtime.spawn(async {});
+        task.add_done_callback(move |_| std::mem::forget(entered.enter()));
+        runtime.block_on(task).unwrap();
+        let after = runtime.spawn(async {
+            let child = heist::spawn(async { thread::current().name().map(str::to_owned) });
+            child.await.unwrap().unwrap()
+        });
+        let name = runtime.block_on(after).unwrap();
+        assert!(
+            name.starts_with("own"),
+            "spawned on the other runtime: {name}"
+        );
+    });
+}
+
+#[test]
 fn an_inspector_sees_no_torn_list_while_very_many_tasks_come_and_go() {
     const SPAWNERS: usize = 4;
     const EACH: usize = 25_000;
