@@ -38,20 +38,24 @@ fn a_hundred_thousand_tasks_that_are_woken_at_once_all_run() {
             let (open, gate) = promise::<()>();
             let gate = gate.share();
             let waiting = Arc::new(AtomicUsize::new(0));
+            let (all_wait, told) = channel();
             let wait = |_| {
                 let (mut gate, waiting) = (gate.clone(), Arc::clone(&waiting));
+                let all_wait = all_wait.clone();
                 let mut counted = false;
                 runtime.spawn(poll_fn(move |cx| {
                     let polled = Pin::new(&mut gate).poll(cx);
                     if !std::mem::replace(&mut counted, true) {
                         assert!(polled.is_pending());
-                        waiting.fetch_add(1, Ordering::SeqCst);
+                        if waiting.fetch_add(1, Ordering::SeqCst) == TASKS - 1 {
+                            all_wait.send(()).unwrap();
+                        }
                     }
                     polled
                 }))
             };
             let tasks: Vec<_> = (0..TASKS).map(wait).collect();
-            settle(|| waiting.load(Ordering::SeqCst) == TASKS);
+            told.recv().unwrap();
 
             let before = parks(&runtime);
             if from_a_task {
@@ -200,7 +204,7 @@ fn an_abort_after_the_end_changes_nothing() {
 
 #[test]
 fn callbacks_that_another_thread_adds_around_the_end_run_once_each_and_in_order() {
-    const ROUNDS: usize = 300;
+    const ROUNDS: usize = 150;
     const CALLBACKS: usize = 60;
     bounded(|| {
         let runtime = runtime(2);
@@ -250,7 +254,7 @@ fn callbacks_that_another_thread_adds_around_the_end_run_once_each_and_in_order(
 
 #[test]
 fn callbacks_from_several_threads_each_run_once_and_never_overlap() {
-    const ROUNDS: usize = 300;
+    const ROUNDS: usize = 150;
     const EACH: usize = 20;
     bounded(|| {
         let runtime = runtime(2);
