@@ -8,6 +8,8 @@ mod net;
 mod options;
 mod signal;
 mod source;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod stale;
 mod time;
 #[cfg(feature = "tokio-io")]
 mod tokio_io;

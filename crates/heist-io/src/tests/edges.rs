@@ -1,11 +1,10 @@
 //! What sockets do at their edges: full, cut, closed half-way, reset, out of order, and short of descriptors.
 
 use super::source::{read, write};
-use crate::fd::{Async, Interest};
+use crate::fd::Async;
 use crate::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use crate::tests::harness::{LIMIT, TestRuntime, both, poll_once};
 use futures_io::{AsyncRead, AsyncWrite};
-use heist_core::driver::{Driver, Wait};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -351,33 +350,6 @@ fn a_duplicate_is_a_source_of_its_own() {
         drop(one);
         theirs.write_all(b"y").unwrap();
         assert_eq!(other.read_with(take).await.unwrap(), 1);
-    });
-}
-
-/// The event is taken by a turn; before anyone looks, its source is gone and another one has its number.
-#[test]
-fn an_event_of_a_source_that_is_gone_does_not_reach_the_next_one() {
-    let runtime = TestRuntime::new();
-    runtime.block_on(async {
-        for _ in 0..100 {
-            let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-            let ours = Async::new(ours).unwrap();
-            let mut waiting = Box::pin(ours.readable());
-            assert!(poll_once(waiting.as_mut()).is_pending());
-            theirs.write_all(b"x").unwrap();
-            drop(waiting);
-            // Not yet dispatched; the descriptor and the place in the table are used again at once.
-            drop(ours);
-            let (fresh, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
-            let fresh = Async::new(fresh).unwrap();
-            runtime.io.turn(0, Wait::Never);
-            let result = fresh.try_io(Interest::Readable, |_| Ok(()));
-            assert_eq!(
-                result.unwrap_err().kind(),
-                io::ErrorKind::WouldBlock,
-                "the new one was told of the old one's data"
-            );
-        }
     });
 }
 
