@@ -20,7 +20,7 @@
 //!   bound to that thread, stay there: its runtime runs jobs on that thread, or gives them back (`Schedule`).
 
 use crate::context::{self, Leave, RuntimeContext};
-use crate::error::{ExceptionKind, TaskError, drop_quietly};
+use crate::error::{ExceptionKind, TaskError, drop_quietly, guarded};
 use crate::sync::{Arc, Weak, caught, mutated};
 use crate::task::cell::{Header, Kind, settle};
 use crate::task::extras::Callback;
@@ -350,24 +350,14 @@ pub(crate) unsafe fn wake_join(header: NonNull<Header>, release: impl FnOnce(&St
 
 /// Wakes a waker that may be anybody's.
 pub(crate) fn wake(waker: Waker) {
-    wake_caught(|| waker.wake());
+    guarded(ExceptionKind::Waker, None, || waker.wake());
 }
 
 /// Wakes the wakers of catchers.
 pub(crate) fn wake_each(wakers: Vec<Arc<Waker>>) {
     for waker in wakers {
-        wake_caught(|| waker.wake_by_ref());
+        guarded(ExceptionKind::Waker, None, || waker.wake_by_ref());
         drop_quietly(waker);
-    }
-}
-
-fn wake_caught(wake: impl FnOnce()) {
-    if let Err(payload) = caught(wake) {
-        let message = crate::error::message(&*payload);
-        crate::error::ExceptionContext::new(ExceptionKind::Waker, &message)
-            .with_payload(&*payload)
-            .report(None);
-        drop_quietly(payload);
     }
 }
 

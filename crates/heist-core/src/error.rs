@@ -171,7 +171,7 @@ impl Panic {
         location: &'static Location<'static>,
         runtime: Option<Weak<dyn RuntimeContext>>,
     ) -> Self {
-        let message = message(&*payload);
+        let message = panic_message(&*payload).to_owned();
         let left = Left {
             payload: Some(payload),
             retrieved: false,
@@ -208,18 +208,18 @@ impl Drop for Panic {
 }
 
 /// The text of a panic's payload.
-pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
+pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
     if let Some(text) = payload.downcast_ref::<&'static str>() {
-        (*text).to_owned()
+        text
     } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
+        text
     } else {
-        "a panic without a message".to_owned()
+        "a panic without a message"
     }
 }
 
 /// Drops something whose drop may panic, and the payload of that panic, and so on for at most a few rounds.
-pub(crate) fn drop_quietly<T>(value: T) {
+pub fn drop_quietly<T>(value: T) {
     let mut caught = caught(|| drop(value)).err();
     for _ in 0..8 {
         let Some(payload) = caught else { return };
@@ -227,6 +227,26 @@ pub(crate) fn drop_quietly<T>(value: T) {
     }
     // A payload that panics with another such payload for ever: a leak is the way out.
     std::mem::forget(caught);
+}
+
+/// Runs code of the user's that has no task. A panic of it goes no further: `runtime` is told, or else the current one, or else
+/// standard error.
+pub fn guarded<R>(
+    kind: ExceptionKind,
+    runtime: Option<&dyn RuntimeContext>,
+    f: impl FnOnce() -> R,
+) -> Option<R> {
+    let payload = match caught(f) {
+        Ok(result) => return Some(result),
+        Err(payload) => payload,
+    };
+    let exception = ExceptionContext::new(kind, panic_message(&*payload)).with_payload(&*payload);
+    match runtime {
+        Some(runtime) => runtime.report(&exception),
+        None => exception.report(None),
+    }
+    drop_quietly(payload);
+    None
 }
 
 /// What went wrong where nobody could be told otherwise.

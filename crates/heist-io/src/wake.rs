@@ -1,9 +1,10 @@
 //! Wakers that are collected under a lock and woken without it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
-/// Wakers to be woken. A waker that panics keeps none of the others from being woken.
+use heist_core::error::{ExceptionKind, guarded};
+
+/// Wakers to be woken. A waker that panics keeps none of the others from being woken, and is reported.
 #[derive(Debug, Default)]
 pub struct WakeList(Vec<Waker>);
 
@@ -23,11 +24,7 @@ impl WakeList {
     pub fn wake_all(&mut self) -> usize {
         let count = self.0.len();
         for waker in self.0.drain(..) {
-            // A waker of the runtime does not panic. Another one says so through the panic hook; its payload may
-            // panic when it is dropped, hence it is not.
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                std::mem::forget(payload);
-            }
+            guarded(ExceptionKind::Waker, None, || waker.wake());
         }
         count
     }

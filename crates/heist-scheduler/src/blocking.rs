@@ -19,13 +19,14 @@ use std::io;
 use std::time::Duration;
 
 use heist_core::context::{self, RuntimeContext};
-use heist_core::error::{ExceptionContext, ExceptionKind};
+use heist_core::error::{ExceptionContext, ExceptionKind, drop_quietly};
+use heist_core::registry::Registry;
 use heist_core::schedule::Schedule;
 use heist_core::task::{Runnable, TaskRef};
 
 use crate::config::Config;
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Relaxed, mutation};
-use crate::threads::{Threads, drop_quietly};
+use crate::threads::Threads;
 
 /// What a pool asks of the scheduler that it belongs to.
 pub(crate) trait Host: Schedule + RuntimeContext {
@@ -225,6 +226,15 @@ impl Pool {
             .filter(|task| !task.is_finished())
             .cloned()
             .collect()
+    }
+
+    /// Closures that have not returned. Where `registry` is empty all have, and what a thread is in is a destructor or a callback.
+    pub(crate) fn under_way(&self, registry: &Registry) -> usize {
+        if registry.is_empty() {
+            0
+        } else {
+            self.running().len()
+        }
     }
 
     /// Takes no more jobs, drops those that wait, and lets the threads go.

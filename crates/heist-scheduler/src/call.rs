@@ -15,12 +15,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use heist_core::context::{Job, RuntimeContext};
-use heist_core::error::{ExceptionContext, ExceptionKind};
+use heist_core::error::{ExceptionKind, guarded};
 use heist_core::schedule::Schedule;
 use heist_core::task::{self, Meta};
 
-use crate::sync::{Arc, Mutex, Weak, caught, mutation};
-use crate::threads::{drop_quietly, panic_message};
+use crate::sync::{Arc, Mutex, Weak, mutation};
 
 /// What a queue of callbacks asks of the scheduler that it belongs to.
 pub(crate) trait Caller: Schedule + RuntimeContext {
@@ -106,14 +105,16 @@ impl Call {
     /// Runs it, unless it was cancelled. A panic is reported to `context`.
     pub fn run(self, context: &dyn RuntimeContext) {
         if let Some(job) = self.0.take(State::Started) {
-            run_reporting(job, context);
+            guarded(ExceptionKind::Callback, Some(context), job);
         }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        drop_quietly(self.0.take(State::Cancelled));
+        guarded(ExceptionKind::Drop, None, || {
+            drop(self.0.take(State::Cancelled))
+        });
     }
 }
 
@@ -249,7 +250,7 @@ impl<S: Schedule + RuntimeContext> OnceJob<S> {
 
     fn run(&mut self) {
         if let Some(job) = self.job.take() {
-            run_reporting(job, &*self.caller);
+            guarded(ExceptionKind::Callback, Some(&*self.caller), job);
         }
     }
 }
@@ -266,14 +267,6 @@ impl<S: Schedule + RuntimeContext> Future for OnceJob<S> {
 impl<S: Schedule + RuntimeContext> Drop for OnceJob<S> {
     fn drop(&mut self) {
         self.run();
-    }
-}
-
-fn run_reporting(job: Job, context: &dyn RuntimeContext) {
-    if let Err(payload) = caught(job) {
-        let exception = ExceptionContext::new(ExceptionKind::Callback, panic_message(&*payload));
-        context.report(&exception.with_payload(&*payload));
-        drop_quietly(payload);
     }
 }
 

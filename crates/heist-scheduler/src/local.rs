@@ -21,6 +21,7 @@ use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use heist_core::driver::{Driver, Wait};
+use heist_core::error::{ExceptionKind, drop_quietly, guarded};
 use heist_core::platform::Platform;
 use heist_core::registry::LocalShard;
 use heist_core::schedule::{with_local, worker_frame};
@@ -28,10 +29,8 @@ use heist_core::task::{self, LocalTask, Meta, Ran, Runnable, TaskError, TaskRef}
 
 use crate::block_on::Blocked;
 use crate::config::Config;
-use crate::shared::guarded;
 use crate::shutdown::{REASON, ShutdownReport, outlived};
 use crate::sync::{Arc, LIFO_STREAK, LONGEST_INTERVAL, Relaxed, Steal, full_fence};
-use crate::threads::drop_quietly;
 
 mod handle;
 mod shared;
@@ -218,7 +217,9 @@ impl LocalScheduler {
 
     fn drive(&self, wait: Wait) {
         self.queue.gathering.set(true);
-        guarded(&*self.shared, || self.shared.driver.turn(0, wait));
+        guarded(ExceptionKind::Waker, Some(&*self.shared), || {
+            self.shared.driver.turn(0, wait);
+        });
         self.queue.gathering.set(false);
         self.shared.turns.add(1);
         let now = self.shared.platform.now();
@@ -283,9 +284,11 @@ impl LocalScheduler {
         let last = shared.platform.now() + LAST_ROUND;
         let limit = deadline.map(|deadline| deadline.max(last));
         shared.threads.gate.wait(&*shared.platform, limit, || {
-            shared.threads.running() <= shared.pool.running().len()
+            shared.threads.running() <= shared.pool.under_way(&shared.registry)
         });
-        guarded(shared, || shared.driver.shut_down());
+        guarded(ExceptionKind::Waker, Some(shared), || {
+            shared.driver.shut_down();
+        });
         shared.threads.join_ended();
         self.report(begun, left)
     }

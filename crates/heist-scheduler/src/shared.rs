@@ -34,8 +34,8 @@ use crate::sleep::role::Role;
 use crate::sleep::{Sleep, Wake};
 use crate::stop::Stop;
 use crate::sync::{
-    Acquire, Arc, AtomicU8, AtomicU32, AtomicUsize, Injector, Relaxed, Release, Weak, caught,
-    full_fence, mutation,
+    Acquire, Arc, AtomicU8, AtomicU32, AtomicUsize, Injector, Relaxed, Release, Weak, full_fence,
+    mutation,
 };
 use crate::threads::{self, Threads};
 
@@ -434,20 +434,5 @@ impl fmt::Debug for Shared {
             .field("tasks", &self.registry.len())
             .field("sleep", &self.sleep)
             .finish_non_exhaustive()
-    }
-}
-
-/// Runs code that calls wakers, which are the user's: a panic is reported and goes no further.
-pub(crate) fn guarded<R>(context: &impl RuntimeContext, f: impl FnOnce() -> R) -> Option<R> {
-    match caught(f) {
-        Ok(result) => Some(result),
-        Err(payload) => {
-            let message = threads::panic_message(&*payload);
-            context.report(
-                &ExceptionContext::new(ExceptionKind::Waker, message).with_payload(&*payload),
-            );
-            threads::drop_quietly(payload);
-            None
-        }
     }
 }

@@ -12,12 +12,14 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use heist_core::context;
+use heist_core::error::{ExceptionKind, guarded};
 use heist_core::registry::Registry;
 use heist_core::schedule::with_local;
 use heist_core::task::{self, TaskId, TaskRef};
 
 use crate::blocking::Pool;
-use crate::shared::{CLOSING, STOPPING, Shared, guarded};
+use crate::shared::{CLOSING, STOPPING, Shared};
 use crate::sync::{Arc, full_fence, thread};
 use crate::threads::Threads;
 
@@ -111,6 +113,8 @@ fn begin(shared: &Arc<Shared>) -> bool {
 
 /// Steps 3 to 6. `None`: there is no end of the grace. Returns what had not ended when it was over.
 fn finish(shared: &Arc<Shared>, deadline: Option<Instant>) -> Vec<TaskRef> {
+    // For what is dropped on this thread: its panics, and what it spawns, are this runtime's.
+    let _entered = context::enter(Arc::clone(shared) as _);
     let gate = &shared.threads.gate;
     gate.wait(&*shared.platform, deadline, || {
         // ORDERING(empty-dekker): pairs with `check_empty`.
@@ -120,7 +124,9 @@ fn finish(shared: &Arc<Shared>, deadline: Option<Instant>) -> Vec<TaskRef> {
     let left = outlived(&shared.registry);
     stop(shared);
     wait_for_threads(shared, deadline);
-    guarded(&**shared, || shared.driver.shut_down());
+    guarded(ExceptionKind::Waker, Some(&**shared), || {
+        shared.driver.shut_down();
+    });
     shared.take_seats();
     shared.threads.join_ended();
     shared.finish_shutdown();
@@ -153,8 +159,7 @@ fn wait_for_threads(shared: &Shared, deadline: Option<Instant>) {
         let last = shared.platform.now() + LAST_ROUND;
         let limit = deadline.map(|deadline| deadline.max(last));
         let ended = shared.threads.gate.wait(&*shared.platform, limit, || {
-            // A closure that still runs was given the whole grace.
-            shared.threads.running() <= shared.pool.running().len()
+            shared.threads.running() <= shared.pool.under_way(&shared.registry)
         });
         if ended {
             return;
@@ -177,7 +182,9 @@ fn finish_elsewhere(shared: &Arc<Shared>, deadline: Option<Instant>) {
     if started.is_err() {
         // Then without a grace: nobody is there who could wait for its end.
         stop(shared);
-        guarded(&**shared, || shared.driver.shut_down());
+        guarded(ExceptionKind::Waker, Some(&**shared), || {
+            shared.driver.shut_down();
+        });
         shared.finish_shutdown();
     }
 }

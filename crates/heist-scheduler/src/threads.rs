@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use heist_core::error::{ExceptionContext, ExceptionKind};
+use heist_core::error::{ExceptionContext, ExceptionKind, drop_quietly, panic_message};
 use heist_core::platform::{Parker, Platform};
 
 use crate::config::{Config, ExceptionHandler};
@@ -225,23 +225,6 @@ pub(crate) fn report(handler: Option<&ExceptionHandler>, exception: &ExceptionCo
 /// Unlike `eprintln!`, it does not panic where there is no standard error.
 fn say(message: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "heist: {message}");
-}
-
-/// Drops something of the user's. A panic of that drop is swallowed, its payload leaked.
-pub(crate) fn drop_quietly<T>(value: T) {
-    if let Err(payload) = caught(|| drop(value)) {
-        // Its drop may panic again, and again.
-        std::mem::forget(payload);
-    }
-}
-
-/// The text of a panic's payload.
-pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> &str {
-    payload
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 
 /// Where threads wait for something that is looked up elsewhere.

@@ -358,3 +358,16 @@ fn what_a_shutdown_throws_away_may_panic_when_it_is_dropped() {
         hears(&told, ExceptionKind::Drop, "bomb");
     });
 }
+
+#[test]
+fn the_panic_in_the_drop_of_a_call_that_a_shutdown_throws_away_is_reported() {
+    bounded(|| {
+        let (runtime, told) = start();
+        let held = Bomb;
+        let hour = Duration::from_secs(3600);
+        let call = runtime.handle().call_later(hour, move || held.hold());
+        drop(runtime);
+        assert!(call.is_cancelled());
+        hears(&told, ExceptionKind::Drop, "bomb");
+    });
+}

@@ -10,12 +10,14 @@ mod waker;
 
 use std::future::{Future, pending};
 use std::net::TcpStream as StdStream;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
+use heist::io::{Async, Interest};
 use heist::net::TcpListener;
 use heist::promise;
 use heist::runtime::ExceptionKind;
@@ -182,7 +184,7 @@ fn a_panicking_waker_of_a_timer_keeps_no_other_timer_from_firing() {
             let_go(dropped);
             sleep(MS).await;
         };
-        for_each_event(body, 0);
+        for_each_event(body, 1);
     });
 }
 
@@ -219,6 +221,33 @@ fn a_panicking_waker_of_a_source_keeps_nobody_else_waiting() {
             woken.await;
             drop(clients);
         };
-        for_each_event(body, 0);
+        for_each_event(body, 1);
+    });
+}
+
+#[test]
+fn the_panic_of_a_waker_of_a_timer_or_of_a_source_is_reported() {
+    bounded(|| {
+        let (runtime, told) = start();
+        let waker = waker(|event| assert!(event != Event::Wake, "waker"));
+        let task = runtime.spawn(async move {
+            let mut first = Box::pin(sleep(MS));
+            assert!(poll_with(&mut first, &waker).is_pending());
+            sleep(2 * MS).await;
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let source = Async::new(ours).unwrap();
+            let cx = &mut Context::from_waker(&waker);
+            while source.poll_readable(cx).is_ready() {
+                let read = |io: &UnixStream| std::io::Read::read(&mut &*io, &mut [0]);
+                assert!(source.try_io(Interest::Readable, read).is_err());
+            }
+            drop(theirs);
+            std::mem::forget(source);
+        });
+        runtime.block_on(task).unwrap();
+        for _ in 0..2 {
+            hears(&told, ExceptionKind::Waker, "waker");
+        }
+        goes_on(runtime, &told);
     });
 }

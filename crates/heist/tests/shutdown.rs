@@ -8,7 +8,8 @@ use std::future::pending;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use heist::task::{catch_cancel, yield_now};
@@ -281,5 +282,46 @@ fn a_clean_up_that_sleeps_goes_on_beside_one_that_is_always_ready() {
         let report = runtime.shutdown(Duration::from_secs(5));
         assert!(report.is_clean(), "{report:?}");
         assert!(report.elapsed < Duration::from_secs(5));
+    });
+}
+
+/// Says that it is being dropped, and waits until it may be.
+struct SlowDrop(Sender<()>, Receiver<()>);
+
+impl Drop for SlowDrop {
+    fn drop(&mut self) {
+        self.0.send(()).unwrap();
+        let _ = self.1.recv();
+    }
+}
+
+#[test]
+fn a_shutdown_waits_for_the_drop_of_a_blocking_closures_output() {
+    bounded(|| {
+        let runtime = runtime(1);
+        let (begun, begins) = channel();
+        let (release, released) = channel();
+        let output = SlowDrop(begun, released);
+        let (go_on, goes_on) = channel();
+        let job = runtime.spawn_blocking(move || {
+            goes_on.recv().unwrap();
+            output
+        });
+        // Nobody but the pool's thread is left to drop the output.
+        job.detach();
+        go_on.send(()).unwrap();
+        begins.recv().unwrap();
+        let (ended, report) = channel();
+        let ends = thread::spawn(move || {
+            let report = runtime.shutdown(Duration::from_secs(9));
+            ended.send(report).unwrap();
+        });
+        // It is to take as long as nobody releases the drop.
+        let early = report.recv_timeout(Duration::from_millis(100));
+        release.send(()).unwrap();
+        ends.join().unwrap();
+        assert!(early.is_err(), "{early:?}");
+        let report = report.recv().unwrap();
+        assert!(report.is_clean(), "{report:?}");
     });
 }

@@ -302,8 +302,8 @@ impl<K: BodyKind, B: Future, S: Schedule> Run<K, B, S> {
 #[cold]
 pub(crate) fn report(header: &Header, kind: ExceptionKind, payload: &(dyn Any + Send)) {
     let name = header.name();
-    let message = crate::error::message(payload);
-    ExceptionContext::new(kind, &message)
+    let message = crate::error::panic_message(payload);
+    ExceptionContext::new(kind, message)
         .with_payload(payload)
         .with_task(header.id, &name, header.location)
         .report(header.runtime().upgrade());

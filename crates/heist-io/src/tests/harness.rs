@@ -4,7 +4,7 @@ use crate::driver::IoDriver;
 use crate::sync::{AcqRel, Acquire, AtomicU32, Release};
 use heist_core::context::{Job, RuntimeContext, enter};
 use heist_core::driver::{Driver, Wait};
-use heist_core::error::ExceptionContext;
+use heist_core::error::{ExceptionContext, ExceptionKind};
 use heist_core::platform::{Parker, Platform};
 use std::any::Any;
 use std::future::Future;
@@ -44,6 +44,8 @@ pub(crate) struct TestRuntime {
     platform: Arc<dyn Platform>,
     clock: Arc<TestPlatform>,
     closed: AtomicU32,
+    /// Wakers whose panic was reported. Nothing else may be.
+    pub(crate) panics: AtomicU32,
     started: Instant,
 }
 
@@ -68,6 +70,7 @@ impl TestRuntime {
             platform,
             clock,
             closed: AtomicU32::new(0),
+            panics: AtomicU32::new(0),
             started,
         })
     }
@@ -155,7 +158,8 @@ impl RuntimeContext for TestRuntime {
     }
 
     fn report(&self, exception: &ExceptionContext<'_>) {
-        panic!("{exception:?}");
+        assert_eq!(exception.kind(), ExceptionKind::Waker, "{exception:?}");
+        self.panics.fetch_add(1, AcqRel);
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

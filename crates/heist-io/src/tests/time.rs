@@ -1,6 +1,7 @@
 #[cfg(feature = "hyper")]
 mod hyper;
 
+use crate::sync::Acquire;
 use crate::tests::harness::{LIMIT, TestRuntime, both, poll_once};
 use crate::time::{
     Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
@@ -334,6 +335,7 @@ fn a_waker_that_panics_keeps_no_other_from_being_woken() {
         assert_eq!(runtime.advance(MS), 2);
         assert!(poll_once(second).is_ready());
     });
+    assert_eq!(runtime.panics.load(Acquire), 1, "reported");
 }
 
 /// The printed figure is read by people, in a release build.

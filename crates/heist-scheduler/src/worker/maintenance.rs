@@ -7,10 +7,11 @@
 use std::time::{Duration, Instant};
 
 use heist_core::driver::Wait;
+use heist_core::error::{ExceptionKind, guarded};
 use heist_core::task::TaskRef;
 
 use super::Worker;
-use crate::shared::{CLOSING, guarded};
+use crate::shared::CLOSING;
 use crate::sync::LONGEST_INTERVAL;
 
 impl Worker<'_> {
@@ -71,7 +72,7 @@ impl Worker<'_> {
     /// Makes a turn and gives the role back. What it wakes is in the deque afterwards, and nobody was told.
     pub(super) fn turn(&self, wait: Wait) {
         self.local.gathering.set(true);
-        guarded(self.shared, || {
+        guarded(ExceptionKind::Waker, Some(self.shared), || {
             self.shared.driver.turn(self.local.index, wait)
         });
         self.local.gathering.set(false);

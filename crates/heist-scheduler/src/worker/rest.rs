@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use heist_core::driver::Wait;
+use heist_core::error::drop_quietly;
 
 use super::{Leave, Worker};
 use crate::shared::STOPPING;
 use crate::sleep::{Bed, Rest};
 use crate::sync::mutation;
-use crate::threads::drop_quietly;
 
 impl Worker<'_> {
     /// Sleeps once, or finds that it should not. Afterwards `searching` says what this worker is counted as.

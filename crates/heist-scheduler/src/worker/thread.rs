@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use heist_core::error::drop_quietly;
 use heist_core::platform::Parker;
 use heist_core::schedule::worker_frame;
 use heist_core::task::Runnable;
@@ -12,7 +13,6 @@ use crate::queue::Local;
 use crate::shared::{STOPPING, Shared};
 use crate::sleep::Waiting;
 use crate::sync::{Arc, Relaxed};
-use crate::threads::drop_quietly;
 
 /// Starts a worker thread on a free slot.
 pub(crate) fn start(shared: &Arc<Shared>, slot: usize) -> io::Result<()> {
