@@ -16,7 +16,7 @@ use heist_core::context;
 use heist_core::error::{ExceptionKind, guarded};
 use heist_core::registry::Registry;
 use heist_core::schedule::with_local;
-use heist_core::task::{self, TaskId, TaskRef};
+use heist_core::task::{TaskId, TaskRef};
 
 use crate::blocking::Pool;
 use crate::shared::{CLOSING, STOPPING, Shared};
@@ -212,13 +212,10 @@ fn is_inside(shared: &Shared) -> bool {
     if with_local(shared, |_| ()).is_some() || shared.threads.is_one() {
         return true;
     }
-    let Some(current) = task::try_current() else {
-        return false;
-    };
     let mut found = false;
     shared
         .registry
-        .for_each(|task| found |= task.id() == current.id());
+        .for_each(|task| found |= task.is_polled_here());
     found
 }
 

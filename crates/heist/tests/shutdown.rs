@@ -202,6 +202,17 @@ fn a_runtime_dropped_inside_its_own_task_waits_for_nothing() {
 }
 
 #[test]
+fn a_runtime_that_ends_inside_a_root_of_another_inside_its_own_root_waits_for_nothing() {
+    bounded(|| {
+        let (outer, inner) = (runtime(1), runtime(1));
+        let handle = outer.handle().clone();
+        let report =
+            handle.block_on(async { inner.block_on(async { outer.shutdown(Duration::MAX) }) });
+        assert_eq!(report.tasks.len(), 1, "{report:?}");
+    });
+}
+
+#[test]
 fn a_shutdown_inside_its_own_task_lists_the_caller() {
     bounded(|| {
         let runtime = runtime(2);

@@ -2,6 +2,7 @@
 
 use super::cell::{Header, settle};
 use super::id::TaskId;
+use super::root::is_inside;
 use super::state::{Action, Snapshot, TaskState};
 use crate::callback::{self, CallbackId};
 use crate::context::FRAME;
@@ -188,6 +189,12 @@ impl TaskRef {
         let action = self.header().state.wake();
         // SAFETY: the action is `Enqueue`, with which the runnable comes, or nothing.
         unsafe { settle(self.0, action) };
+    }
+
+    /// Whether this thread is inside of a poll of it.
+    #[doc(hidden)]
+    pub fn is_polled_here(&self) -> bool {
+        is_inside(self.0)
     }
 
     /// Whether a cancel request was made that has not been delivered yet.
