@@ -44,7 +44,7 @@ pub trait RuntimeContext: Any + fmt::Debug + Send + Sync {
     /// Gives the job back if the runtime takes no more work.
     fn call(&self, job: Job) -> Result<(), Job>;
 
-    /// Runs `job` on a thread that may block.
+    /// Runs `job` on a thread that may block. A runtime that ends before that drops it.
     ///
     /// # Errors
     ///
@@ -300,7 +300,7 @@ impl Drop for EnterGuard {
             note_innermost(&entered);
             Some(left)
         });
-        drop(left);
+        drop_quietly(left);
         release_at_the_end();
     }
 }

@@ -17,23 +17,24 @@ use std::time::Duration;
 
 use heist_core::context;
 use heist_core::platform::Parker;
-use heist_core::schedule::{Schedule, leave_frame, with_frame};
+use heist_core::schedule::{leave_frame, with_frame};
 use heist_core::task::{self, Meta, Root, TaskError};
 
+use crate::blocking::Host;
 use crate::queue::Local;
 use crate::shared::Shared;
 use crate::sync::{Arc, mutation};
 
-/// Runs `future` as a root of `shared`'s runtime, on this thread.
-pub(crate) fn block_on<F: Future>(
-    shared: &Arc<Shared>,
+/// Runs `future` as a root of `host`'s runtime, on this thread.
+pub(crate) fn block_on<H: Host, F: Future>(
+    host: &Arc<H>,
     future: F,
     meta: Meta,
 ) -> Result<F::Output, TaskError> {
-    let blocked = Blocked::announce(shared.platform.parker());
+    let blocked = Blocked::announce(host.platform().parker());
     let run = || {
-        let _entered = context::enter(shared.context());
-        task::block_on(shared, future, meta, Arc::clone(&blocked.parker), |root| {
+        let _entered = context::enter(host.context());
+        task::block_on(host, future, meta, Arc::clone(&blocked.parker), |root| {
             blocked.wait(root);
         })
     };
@@ -43,7 +44,7 @@ pub(crate) fn block_on<F: Future>(
         run()
     };
     drop(blocked);
-    shared.check_empty();
+    host.task_ended();
     result
 }
 

@@ -18,11 +18,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use heist_core::context::{self, RuntimeContext};
+use heist_core::context::{self, Job, RuntimeContext};
 use heist_core::error::{ExceptionContext, ExceptionKind, drop_quietly};
 use heist_core::registry::Registry;
 use heist_core::schedule::Schedule;
-use heist_core::task::{Runnable, TaskRef};
+use heist_core::task::{self, Meta, Runnable, Task, TaskRef};
 
 use crate::config::Config;
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Relaxed, mutation};
@@ -285,6 +285,27 @@ impl State {
             .iter()
             .position(|(other, _)| *other == number)?;
         Some(self.running.swap_remove(at).1)
+    }
+}
+
+/// Runs a closure of `host`'s on a thread that may block.
+pub(crate) fn spawn<H, F, T>(host: &Arc<H>, f: F, meta: Meta) -> Task<T>
+where
+    H: Host,
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    task::spawn_blocking(host, f, meta, |job| host.pool().submit(host, job))
+}
+
+/// The same for a job that nobody waits for. Gives it back if the runtime is gone, or takes no more work.
+pub(crate) fn call<H: Host>(host: Option<Arc<H>>, job: Job) -> Result<(), Job> {
+    match host {
+        Some(host) if !host.registry().is_closed() => {
+            spawn(&host, job, Meta::caller()).detach();
+            Ok(())
+        }
+        _ => Err(job),
     }
 }
 

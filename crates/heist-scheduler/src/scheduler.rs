@@ -13,6 +13,7 @@ use heist_core::schedule::{self, Schedule};
 use heist_core::task::{self, Meta, Task, TaskError, TaskRef};
 
 use crate::block_on;
+use crate::blocking;
 use crate::call::{Call, CallHandle};
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -95,9 +96,7 @@ impl Scheduler {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        task::spawn_blocking(&self.shared, f, meta, |runnable| {
-            self.shared.pool.submit(&self.shared, runnable);
-        })
+        blocking::spawn(&self.shared, f, meta)
     }
 
     /// Runs a future on this thread and waits for it. Anywhere, also inside of a task.

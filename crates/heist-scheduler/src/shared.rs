@@ -22,9 +22,9 @@ use heist_core::error::{ExceptionContext, ExceptionKind};
 use heist_core::platform::Platform;
 use heist_core::registry::{LocalShard, Registry};
 use heist_core::schedule::{Schedule, Why};
-use heist_core::task::{self, Meta, Runnable};
+use heist_core::task::Runnable;
 
-use crate::blocking::{Host, Pool};
+use crate::blocking::{self, Host, Pool};
 use crate::call::{Caller, Calls, OnceJob};
 use crate::config::Config;
 use crate::metrics::{Metrics, WorkerMetrics};
@@ -377,17 +377,7 @@ impl RuntimeContext for Shared {
     }
 
     fn call_blocking(&self, job: Job) -> Result<(), Job> {
-        let Some(shared) = self.me.upgrade() else {
-            return Err(job);
-        };
-        if self.registry.is_closed() {
-            return Err(job);
-        }
-        let task = task::spawn_blocking(&shared, job, Meta::caller(), |runnable| {
-            shared.pool.submit(&shared, runnable);
-        });
-        drop(task);
-        Ok(())
+        blocking::call(self.me.upgrade(), job)
     }
 
     fn report(&self, exception: &ExceptionContext<'_>) {

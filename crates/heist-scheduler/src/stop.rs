@@ -4,6 +4,8 @@
 
 use std::task::{Context, Poll, Waker};
 
+use heist_core::error::{ExceptionKind, guarded};
+
 use crate::sync::Mutex;
 
 pub(crate) struct Stop(Mutex<State>);
@@ -28,22 +30,28 @@ impl Stop {
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         // Whoever is not the first finds nothing, and waits again.
-        waiting.into_iter().for_each(Waker::wake);
+        for waker in waiting {
+            guarded(ExceptionKind::Waker, None, || waker.wake());
+        }
     }
 
     /// Waits until stopped.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Wakers are the user's: they are cloned and dropped without the lock.
+        let waker = cx.waker().clone();
         let mut state = self.0.lock();
         if std::mem::take(&mut state.stopped) {
             return Poll::Ready(());
         }
-        if !state
-            .waiting
-            .iter()
-            .any(|other| other.will_wake(cx.waker()))
-        {
-            state.waiting.push(cx.waker().clone());
-        }
+        let known = state.waiting.iter().any(|other| other.will_wake(&waker));
+        let spare = if known {
+            Some(waker)
+        } else {
+            state.waiting.push(waker);
+            None
+        };
+        drop(state);
+        drop(spare);
         Poll::Pending
     }
 }

@@ -8,8 +8,8 @@ use heist_core::schedule::Schedule;
 use heist_core::task::{self, LocalTask, Meta, Task, TaskError, TaskRef};
 
 use super::shared::LocalShared;
-use crate::block_on::Blocked;
-use crate::blocking::Host;
+use crate::block_on::block_on;
+use crate::blocking;
 use crate::call::{Call, CallHandle};
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -57,9 +57,7 @@ impl LocalHandle {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        task::spawn_blocking(&self.shared, f, meta, |runnable| {
-            self.shared.pool.submit(&self.shared, runnable);
-        })
+        blocking::spawn(&self.shared, f, meta)
     }
 
     /// Runs a future as one of the scheduler's roots on this thread, which is not the scheduler's own. The scheduler
@@ -79,21 +77,7 @@ impl LocalHandle {
             "block_on by a handle, on the thread of a local runtime: its only thread would wait for itself; await inside of \
              its tasks, or call block_on of the LocalRuntime"
         );
-        let blocked = Blocked::announce(self.shared.platform.parker());
-        let run = || {
-            let _entered = heist_core::context::enter(self.shared.context());
-            let parker = Arc::clone(&blocked.parker);
-            task::block_on(&self.shared, future, meta, parker, |root| {
-                blocked.wait(root);
-            })
-        };
-        let result = if blocked.is_worker() {
-            heist_core::schedule::leave_frame(run)
-        } else {
-            run()
-        };
-        self.shared.task_ended();
-        result
+        block_on(&self.shared, future, meta)
     }
 
     /// Runs a callback soon. See [`Call`].

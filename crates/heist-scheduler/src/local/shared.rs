@@ -10,10 +10,10 @@ use heist_core::error::ExceptionContext;
 use heist_core::platform::{Parker, Platform};
 use heist_core::registry::{LocalShard, Registry};
 use heist_core::schedule::{Schedule, Why};
-use heist_core::task::{Meta, Runnable};
+use heist_core::task::Runnable;
 
-use super::{LocalHandle, Queue};
-use crate::blocking::{Host, Pool};
+use super::Queue;
+use crate::blocking::{self, Host, Pool};
 use crate::call::{Caller, Calls, OnceJob};
 use crate::config::Config;
 use crate::metrics::{Counter, Metrics, WorkerMetrics};
@@ -189,15 +189,7 @@ impl RuntimeContext for LocalShared {
     }
 
     fn call_blocking(&self, job: Job) -> Result<(), Job> {
-        let Some(shared) = self.me.upgrade() else {
-            return Err(job);
-        };
-        if self.registry.is_closed() {
-            return Err(job);
-        }
-        let handle = LocalHandle { shared };
-        handle.spawn_blocking(job, Meta::caller()).detach();
-        Ok(())
+        blocking::call(self.me.upgrade(), job)
     }
 
     fn report(&self, exception: &ExceptionContext<'_>) {
