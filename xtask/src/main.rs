@@ -13,6 +13,7 @@ mod miri;
 mod process;
 mod project;
 mod repeat;
+mod sanitize;
 mod stress;
 mod tidy;
 mod tools;
@@ -34,6 +35,8 @@ usage: cargo xtask COMMAND
                               heist and its peers, interleaved
   repeat [N]                  every test binary N times, on one thread, and beside a CPU hog
   stress [ARGUMENTS...]       the seeded random runs of the stress package
+  sanitize thread|address stress|test [ARGUMENTS...]
+                              random programs or tests, under a sanitizer
   weaken [--bound N] [FILTER] every ordering made weaker: who notices?";
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         ["compare", rest @ ..] => compare::run(rest),
         ["repeat", rest @ ..] => repeat::run(rest),
         ["stress", rest @ ..] => stress::run(rest),
+        ["sanitize", rest @ ..] => sanitize::run(rest),
         ["weaken", rest @ ..] => weaken::run(rest),
         _ => Err(USAGE.to_owned()),
     };
