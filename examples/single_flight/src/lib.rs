@@ -147,28 +147,30 @@ where
             drop(entries);
             entries = self.lock();
         }
+        let keys = (key.clone(), key.clone());
         let evicted = entries.make_room(self.capacity)?;
         let (promise, deferred) = promise();
         let entry = Entry::Loading(deferred.share());
-        let replaced = entries.by_key.insert(key.clone(), entry);
+        let replaced = entries.by_key.insert(keys.0, entry);
         drop(entries);
         drop((evicted, replaced));
         Ok(Found::Ours(Load {
             cache: self,
-            key: key.clone(),
+            key: keys.1,
             promise: Some(promise),
         }))
     }
 }
 
 impl<K: Clone + Eq + Hash, V, E> Cache<K, V, E> {
-    /// Nothing of the user's runs under the lock but `Clone`, `Eq` and `Hash`; one that panics leaves the map whole.
+    /// Of the user's code only that of keys runs under the lock, and `Clone` of values. Nothing is half-made where one is cloned.
     fn lock(&self) -> MutexGuard<'_, Entries<K, V, E>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The load `id` is over, and has left this.
     fn settle(&self, key: &K, id: TaskId, value: Option<V>) {
+        let loaded = value.map(|value| (key.clone(), key.clone(), value));
         let mut entries = self.lock();
         let ours = match entries.by_key.get(key) {
             Some(Entry::Loading(load)) => load.id() == id,
@@ -178,9 +180,9 @@ impl<K: Clone + Eq + Hash, V, E> Cache<K, V, E> {
             return;
         }
         let old = entries.by_key.remove(key);
-        if let Some(value) = value {
-            entries.by_key.insert(key.clone(), Entry::Loaded(value));
-            entries.loaded.push_back(key.clone());
+        if let Some((key, queued, value)) = loaded {
+            entries.by_key.insert(key, Entry::Loaded(value));
+            entries.loaded.push_back(queued);
         }
         drop(entries);
         drop(old);
@@ -207,9 +209,12 @@ struct Load<'c, K: Clone + Eq + Hash, V, E> {
 
 impl<K: Clone + Eq + Hash, V: Clone, E> Load<'_, K, V, E> {
     fn finish(mut self, result: Result<V, E>) {
-        if let Some(promise) = self.promise.take() {
-            let value = result.as_ref().ok().cloned();
+        let value = result.as_ref().ok().cloned();
+        // Until the entry is settled the promise is ours: a `Clone` that panics ends the load as any panic does.
+        if let Some(promise) = &self.promise {
             self.cache.settle(&self.key, promise.id(), value);
+        }
+        if let Some(promise) = self.promise.take() {
             // It comes back if nobody waits for it.
             drop(promise.set_result(result));
         }

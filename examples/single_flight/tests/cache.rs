@@ -7,6 +7,7 @@ use std::future::{pending, ready};
 use std::num::NonZeroUsize;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use heist::promise;
 use single_flight::{Cache, GetError};
@@ -49,6 +50,30 @@ async fn a_panic_in_a_load_lets_the_next_one_load() {
     let task = heist::spawn(async move { theirs.get(1, load).await });
     assert!(task.await.unwrap_err().is_panic());
     assert_eq!(cache.get(1, |_| ready(Ok(2))).await, Ok(2));
+}
+
+/// Its clones panic from the second on.
+#[derive(Debug)]
+struct Brittle(Arc<AtomicUsize>);
+
+impl Clone for Brittle {
+    fn clone(&self) -> Self {
+        assert_eq!(self.0.fetch_add(1, Relaxed), 0, "on purpose");
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[heist::test(timeout = "10s")]
+async fn a_panic_in_the_clone_of_a_value_lets_the_next_one_load() {
+    let cache = Arc::new(Cache::<u8, Brittle, u8>::new(NonZeroUsize::MIN));
+    let theirs = Arc::clone(&cache);
+    let load = |_| ready(Ok(Brittle(Arc::default())));
+    let task = heist::spawn(async move { theirs.get(1, load).await });
+    assert!(task.await.unwrap_err().is_panic());
+    assert_eq!(
+        cache.get(1, |_| ready(Err(2))).await.unwrap_err(),
+        GetError::Load(2)
+    );
 }
 
 #[heist::test(timeout = "10s")]
