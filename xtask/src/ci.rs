@@ -85,6 +85,11 @@ const STEPS: &[Step] = &[
         run: || loom::run(&["--bound", "2"]),
     },
     Step {
+        name: "loom, a program on heist",
+        tools: &[],
+        run: loom::example,
+    },
+    Step {
         name: "miri, a subset",
         tools: &[Tool::Miri],
         run: || miri::run(&["--quick"]),

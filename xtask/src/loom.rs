@@ -73,6 +73,27 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     }
 }
 
+/// Runs the models of the example, as its author would: they find their defects themselves.
+pub(crate) fn example() -> Outcome {
+    let mut command = cargo("test --release -p single-flight --test model");
+    let ran = bounded(under_loom(&mut command, &project::target("loom")), LIMIT)?;
+    println!("{}", ran.tail(40));
+    match ran.status {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(format!("the models of the example ended with {status}")),
+        None => Err("the models of the example did not end".to_owned()),
+    }
+}
+
+/// How everything of loom's is built.
+fn under_loom<'c>(command: &'c mut Command, target: &Path) -> &'c mut Command {
+    command
+        .env("CARGO_TARGET_DIR", target)
+        .env("RUSTFLAGS", "--cfg loom")
+        // Loom is slow without optimisation, and the invariants shall be checked.
+        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
+}
+
 /// What the package has.
 pub(crate) struct Models {
     pub(crate) models: Vec<Model>,
@@ -84,12 +105,7 @@ impl Models {
     pub(crate) fn build(root: &Path, target: &Path) -> Outcome<Self> {
         let mut build =
             cargo("test --quiet -p heist-loom-tests --release --no-run --message-format=json");
-        build
-            .current_dir(root)
-            .env("CARGO_TARGET_DIR", target)
-            .env("RUSTFLAGS", "--cfg loom")
-            // Loom is slow without optimisation, and the invariants shall be checked.
-            .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true");
+        under_loom(&mut build, target).current_dir(root);
         let mut models = Vec::new();
         let mut mutations = Vec::new();
         for program in programs(&capture(&mut build)?) {
