@@ -33,10 +33,6 @@ pub(crate) enum State {
 }
 
 impl State {
-    pub(crate) const fn new() -> Self {
-        Self::Free
-    }
-
     fn handle(&self) -> Option<&Handle> {
         match self {
             Self::Free => None,

@@ -50,7 +50,7 @@ mod imp {
 
     /// Gives the state of the process-wide runtime to `f`.
     pub(crate) fn with_global<R>(f: impl FnOnce(&Mutex<State>) -> R) -> Option<R> {
-        static GLOBAL: Mutex<State> = Mutex::new(State::new());
+        static GLOBAL: Mutex<State> = Mutex::new(State::Free);
         Some(f(&GLOBAL))
     }
 }
