@@ -119,6 +119,10 @@ fn is_the_clients(error: &io::Error) -> bool {
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
+/// How long a connection may be without a complete request head, also between two requests. hyper's own 30 s would close
+/// what a proxy keeps open for the next request.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Serves one connection until it closes. After the stop it answers what it has read and closes.
 async fn connection(stream: TcpStream, counts: Arc<Counts>, stopped: Shared<()>, _entry: Entry) {
     // A failure here only means small delays.
@@ -127,6 +131,7 @@ async fn connection(stream: TcpStream, counts: Arc<Counts>, stopped: Shared<()>,
     let mut connection = pin!(
         http1::Builder::new()
             .timer(HeistTimer::new())
+            .header_read_timeout(PATIENCE)
             .serve_connection(stream, service)
     );
     if let Either::Second(_) = race(connection.as_mut(), stopped).await {
