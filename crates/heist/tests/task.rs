@@ -471,6 +471,32 @@ fn a_local_task_needs_no_send() {
     });
 }
 
+#[test]
+fn waiting_for_what_is_over_needs_nobody_to_wait_with() {
+    bounded(|| {
+        let (local, ended) = (LocalRuntime::new().unwrap(), runtime(1));
+        let gone = ended.handle().clone();
+        drop(ended);
+        local.block_on(async {
+            let over = heist::spawn(async { 1 });
+            while !over.is_finished() {
+                yield_now().await;
+            }
+            // Until the budget of this poll is used up, too.
+            for _ in 0..1000 {
+                let other = gone.spawn(async {});
+                assert!(other.wait_blocking().unwrap_err().is_runtime_gone());
+            }
+            assert_eq!(over.wait_blocking().unwrap(), 1);
+        });
+        let alive = runtime(1);
+        let _entered = gone.enter();
+        let over = alive.spawn(async { 2 });
+        settle(|| over.is_finished());
+        assert_eq!(over.wait_blocking().unwrap(), 2);
+    });
+}
+
 /// Waits for something that another thread does soon and tells nobody.
 #[track_caller]
 fn settle(mut done: impl FnMut() -> bool) {

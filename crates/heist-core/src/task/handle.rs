@@ -418,12 +418,20 @@ impl<T> Task<T> {
     ///
     /// # Panics
     ///
-    /// On a local runtime's own thread, inside of its tasks or where it is entered: it would wait for itself.
+    /// Unless the task is over: on a local runtime's own thread, inside of its tasks or where it is entered, since it would wait for
+    /// itself; and where the runtime that this thread is in has ended or does so meanwhile, as its `block_on`.
     ///
     /// # Counterpart
     ///
     /// `concurrent.futures.Future.result`, which `run_coroutine_threadsafe` gives.
     pub fn wait_blocking(mut self) -> Result<T, TaskError> {
+        // What is over needs no runtime to wait with, unless late callbacks still hold the output back.
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.is_finished() {
+            if let Poll::Ready(output) = self.0.poll_unbudgeted(&mut cx) {
+                return output;
+            }
+        }
         let mut result = None;
         crate::context::block_on(&mut |cx| match self.0.poll(cx) {
             Poll::Ready(output) => {
