@@ -165,6 +165,8 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ),
     ("taken_against_leaving", "taken-uncounted"),
     ("leaving_the_driver_against_retiring_watcher", "watch-alone"),
+    ("taken_while_nobody_watches", "watch-alone"),
+    ("taken_while_nobody_watches", "watch-unseen"),
     ("a_task_is_run_and_the_runtime_ends", "sleep-fence"),
     ("racing_pairs_of_a_queued_task", "task-word-relaxed"),
     ("racing_pairs_of_an_idle_task", "task-word-relaxed"),

@@ -61,6 +61,14 @@ fn leaving_the_driver_against_retiring_watcher() {
 }
 
 #[test]
+fn taken_while_nobody_watches() {
+    explore(
+        "taken_while_nobody_watches",
+        models::taken_while_nobody_watches,
+    );
+}
+
+#[test]
 fn a_task_is_run_and_the_runtime_ends() {
     explore("a_task_is_run_and_the_runtime_ends", || {
         let scheduler = start(1);

@@ -122,6 +122,12 @@ impl Shared {
         }
     }
 
+    /// If nobody watches, somebody shall.
+    #[cold]
+    pub(crate) fn appoint_watcher(&self) {
+        self.wake(self.sleep.ensure_watch());
+    }
+
     #[cold]
     fn wake_one(&self) {
         self.wake(self.sleep.take_sleeper(false));
@@ -318,13 +324,17 @@ unsafe impl Schedule for Shared {
             return;
         }
         // Into an empty LIFO slot: this worker takes it next, see the design of `queue`.
-        if let Some(displaced) = local.slot.own.lifo.swap(runnable) {
-            match why {
-                Why::Spawned => local.stack_up(displaced),
-                Why::Woken => local.push(&self.injector, displaced),
+        let Some(displaced) = local.slot.own.lifo.swap(runnable) else {
+            if self.sleep.is_unwatched() {
+                self.appoint_watcher();
             }
-            self.notify();
+            return;
+        };
+        match why {
+            Why::Spawned => local.stack_up(displaced),
+            Why::Woken => local.push(&self.injector, displaced),
         }
+        self.notify();
     }
 
     fn schedule_remote(self: &Arc<Self>, runnable: Runnable, _why: Why) {

@@ -19,7 +19,8 @@
 //! * INV-2: a worker checks all queues between `fall_asleep` and its sleep. `fall_asleep` ends with a full fence.
 //! * INV-3: whoever publishes work calls `must_wake`, which begins with a full fence.
 //! * INV-4: at most one sleeper is the watcher, and it is the last of the parked ones to be taken.
-//! * INV-5: a worker that falls asleep while another one is awake is the watcher, or there is one.
+//! * INV-5: a worker that falls asleep while another one is awake is the watcher, or there is one. Whoever gets up where
+//!   all slept, and leaves work of which it tells nobody, appoints one.
 //!
 //! # Dropped
 //! A state word per worker (empty, notified, parked, parked in the driver): the list entry says where
@@ -29,7 +30,7 @@ use std::fmt;
 
 use heist_core::platform::Parker;
 
-use crate::sync::{Arc, AtomicBool, CachePadded, Mutex, Relaxed, full_fence, mutation};
+use crate::sync::{Arc, AtomicU8, CachePadded, Mutex, Relaxed, full_fence, mutation};
 
 pub(crate) mod counters;
 pub(crate) mod models;
@@ -88,11 +89,18 @@ pub(crate) struct Waiting {
 /// The sleepers of one runtime.
 pub(crate) struct Sleep {
     idle: CachePadded<Idle>,
-    /// Whether there is a watcher; a copy of what the list says.
-    watched: AtomicBool,
+    /// A copy of what the list says: `NOBODY`, `WATCHED` or `UNWATCHED`.
+    watch: CachePadded<AtomicU8>,
     list: Mutex<List>,
     workers: usize,
 }
+
+/// Nobody sleeps.
+const NOBODY: u8 = 0;
+/// One of those who sleep is the watcher.
+const WATCHED: u8 = 1;
+/// Somebody sleeps, and nobody is the watcher.
+const UNWATCHED: u8 = 2;
 
 struct List {
     asleep: Vec<Sleeper>,
@@ -129,7 +137,7 @@ impl Sleep {
     pub(crate) fn new(slots: usize, workers: usize) -> Self {
         Self {
             idle: CachePadded::new(Idle::new()),
-            watched: AtomicBool::new(false),
+            watch: CachePadded::new(AtomicU8::new(NOBODY)),
             list: Mutex::new(List {
                 asleep: Vec::with_capacity(slots),
                 parkers: (0..slots).map(|_| None).collect(),
@@ -275,10 +283,23 @@ impl Sleep {
     pub(crate) fn ensure_watch(&self) -> Wake {
         // ORDERING(watch-lock): the caller has just left the list. A watcher that retires does so under the list's lock:
         // after that, it sees that somebody is awake, and stays; before that, it is seen here.
-        if self.watched.load(Relaxed) || self.idle.load().sleeping() == 0 {
+        if self.watch.load(Relaxed) == WATCHED || self.idle.load().sleeping() == 0 {
             return Wake::Nobody;
         }
         self.appoint_watcher()
+    }
+
+    /// Whether the caller, who is awake and leaves work of which it tells nobody, has to appoint a watcher with
+    /// [`ensure_watch`](Self::ensure_watch).
+    #[inline(always)]
+    pub(crate) fn is_unwatched(&self) -> bool {
+        // ORDERING(watch-lock): the caller got up since all slept. Whoever took it out of the list wrote this before.
+        self.watch.load(Relaxed) == UNWATCHED && !mutation("watch-unseen")
+    }
+
+    /// The caller was taken out of the list. Whether others were awake before it, for whom it may have been the watcher.
+    pub(crate) fn leaves_others_unwatched(&self) -> bool {
+        self.is_unwatched() && self.idle.load().sleeping() + 1 < self.workers
     }
 
     #[cold]
@@ -293,7 +314,7 @@ impl Sleep {
             .rposition(|sleeper| sleeper.bed == Bed::Parker)
         else {
             drop(list);
-            // Somebody who is owed will do, and lie down as the watcher once it has found nothing.
+            // The one in the driver, or somebody who is owed, will do, and lie down as the watcher once it has found nothing.
             return self.take_sleeper(true);
         };
         // It stays in the list: it wakes up, finds itself still there, and lies down again as the watcher.
@@ -408,7 +429,14 @@ impl Sleep {
     }
 
     fn publish_watch(&self, list: &List) {
-        self.watched.store(list.is_watched(), Relaxed); // ORDERING(watch-lock): see `ensure_watch`.
+        let watch = if list.is_watched() {
+            WATCHED
+        } else if list.asleep.is_empty() {
+            NOBODY
+        } else {
+            UNWATCHED
+        };
+        self.watch.store(watch, Relaxed); // ORDERING(watch-lock): see `ensure_watch` and `is_unwatched`.
     }
 }
 

@@ -305,3 +305,41 @@ pub fn leaving_the_driver_against_retiring_watcher() {
     }
     leaver.join().expect("no panic");
 }
+
+/// Claim 5: all sleep, and nobody watches. Worker 1 is taken off its parker and leaves work of which it tells nobody, while
+/// worker 0 comes out of the driver for nothing and goes back.
+pub fn taken_while_nobody_watches() {
+    let world = World::new(2);
+    let parkers = [parker(), parker()];
+    for (index, parker) in parkers.iter().enumerate() {
+        world.sleep.move_in(index, Arc::clone(parker));
+    }
+    for (index, bed) in [(1, Bed::Parker), (0, Bed::Driver)] {
+        let Rest::Asleep { .. } = world.sleep.fall_asleep(index, bed, false, true) else {
+            unreachable!("nobody was blocked")
+        };
+    }
+    // As the watcher does before it sleeps for ever.
+    assert!(world.sleep.leave(1));
+    let rest = world.sleep.fall_asleep(1, Bed::Parker, false, true);
+    assert_eq!(rest, Rest::Asleep { watch: false });
+    let publisher = thread::spawn({
+        let world = Arc::clone(&world);
+        move || world.notify()
+    });
+    let driver = thread::spawn({
+        let world = Arc::clone(&world);
+        move || {
+            let by_itself = world.sleep.leave(0);
+            by_itself.then(|| world.sleep.fall_asleep(0, Bed::Driver, false, true))
+        }
+    });
+    parkers[1].park(None);
+    assert!(!world.sleep.leave(1));
+    let appointed =
+        world.sleep.is_unwatched() && !matches!(world.sleep.ensure_watch(), Wake::Nobody);
+    publisher.join().expect("no panic");
+    let rest = driver.join().expect("no panic");
+    // Appointed, or it watches by itself.
+    assert!(appointed || rest == Some(Rest::Asleep { watch: true }));
+}

@@ -48,7 +48,7 @@ impl Worker<'_> {
             self.searching = true;
             if bed == Bed::Driver {
                 // Somebody may have retired as the watcher because this worker was going to be there.
-                shared.wake(shared.sleep.ensure_watch());
+                shared.appoint_watcher();
             }
             return Ok(());
         }
@@ -83,6 +83,9 @@ impl Worker<'_> {
         self.injector_from = u32::MAX;
         let by_itself = shared.sleep.leave(self.local.index);
         self.searching = !by_itself;
+        if !by_itself && shared.sleep.leaves_others_unwatched() {
+            shared.appoint_watcher();
+        }
         if bed == Bed::Driver {
             self.after_turn();
         } else if by_itself && watch {
@@ -101,7 +104,7 @@ impl Worker<'_> {
         }
         if woken > 0 {
             // Nobody is in the driver until the first of these has been polled, however long that takes.
-            self.shared.wake(self.shared.sleep.ensure_watch());
+            self.shared.appoint_watcher();
         }
     }
 
