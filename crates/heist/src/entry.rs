@@ -61,6 +61,7 @@ pub fn run<F: Future>(main: F) -> F::Output {
 /// Runs a future on the calling thread until it is over, on the runtime that this thread is in, else on the process-wide one.
 ///
 /// Works everywhere on a multi-threaded runtime: inside a task, another thread serves in its place meanwhile.
+/// There are four such threads per core, at most; the exception handler is told when they do not suffice.
 ///
 /// # Panics
 ///

@@ -279,6 +279,11 @@ fn a_spawn_on_a_runtime_that_is_gone_says_so_however_it_is_asked() {
                 let error = outcome.unwrap_err();
                 assert!(error.is_runtime_gone() && error.is_cancelled(), "{error}");
             }
+            // Here, since nobody else is there; no other runtime is started for it.
+            let (late, here) = (handle.spawn(async {}), std::thread::current().id());
+            let (called, on) = channel();
+            late.add_done_callback(move |_| called.send(std::thread::current().id()).unwrap());
+            assert_eq!(on.try_recv().unwrap(), here);
             let calls = [
                 handle.call_soon(|| unreachable!("called")),
                 handle.call_later(Duration::ZERO, || unreachable!("called")),

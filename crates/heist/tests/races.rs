@@ -290,8 +290,17 @@ fn callbacks_from_several_threads_each_run_once_and_never_overlap() {
     });
 }
 
+/// Enters a runtime for ever when it is dropped.
+struct Forgets(heist::Handle);
+
+impl Drop for Forgets {
+    fn drop(&mut self) {
+        std::mem::forget(self.0.enter());
+    }
+}
+
 #[test]
-fn a_callback_that_forgets_a_guard_leaves_its_thread_in_its_runtime() {
+fn a_guard_that_is_forgotten_in_a_callback_or_a_destructor_is_left() {
     bounded(|| {
         let other = runtime(1);
         let builder = Runtime::builder().worker_threads(1).thread_name("own");
@@ -300,6 +309,13 @@ fn a_callback_that_forgets_a_guard_leaves_its_thread_in_its_runtime() {
         let task = runtime.spawn(async {});
         task.add_done_callback(move |_| std::mem::forget(entered.enter()));
         runtime.block_on(task).unwrap();
+        let (body, output) = (Forgets(other.handle().clone()), other.handle().clone());
+        let polled = runtime.spawn(poll_fn(move |_| {
+            let _held = &body;
+            Poll::Ready(())
+        }));
+        runtime.block_on(polled).unwrap();
+        runtime.spawn(async move { Forgets(output) }).detach();
         let after = runtime.spawn(async {
             let child = heist::spawn(async { thread::current().name().map(str::to_owned) });
             child.await.unwrap().unwrap()

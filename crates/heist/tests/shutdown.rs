@@ -4,11 +4,12 @@
 
 mod support;
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -209,6 +210,34 @@ fn a_runtime_that_ends_inside_a_root_of_another_inside_its_own_root_waits_for_no
         let report =
             handle.block_on(async { inner.block_on(async { outer.shutdown(Duration::MAX) }) });
         assert_eq!(report.tasks.len(), 1, "{report:?}");
+    });
+}
+
+#[test]
+fn a_runtime_that_ends_in_a_local_task_inside_its_own_root_waits_for_nothing() {
+    bounded(|| {
+        let (outer, local) = (runtime(1), LocalRuntime::new().unwrap());
+        let handle = outer.handle().clone();
+        let report = handle.block_on(async {
+            let ends = local.spawn_local(async move { outer.shutdown(Duration::MAX) });
+            local.block_on(ends).unwrap()
+        });
+        assert_eq!(report.tasks.len(), 1, "{report:?}");
+    });
+}
+
+#[test]
+fn a_runtime_that_is_dropped_with_its_own_root_waits_for_nothing() {
+    bounded(|| {
+        let builder = Runtime::builder().shutdown_grace(Duration::MAX);
+        let runtime = builder.build().unwrap();
+        let handle = runtime.handle().clone();
+        handle.block_on(poll_fn(move |_| {
+            // Goes with the future, after its last poll.
+            let _runtime = &runtime;
+            Poll::Ready(())
+        }));
+        assert!(handle.spawn(async {}).wait_blocking().is_err());
     });
 }
 

@@ -44,7 +44,7 @@ impl<T> Join<T> {
         let origin = Origin {
             location: meta.location,
             scheduler: std::ptr::null(),
-            vtable: Promised::<K, T>::VTABLE,
+            vtable: Promised::<K, T>::GONE,
             state: Snapshot::GONE,
             place: None,
             runtime: RuntimeKey::NONE,
@@ -173,8 +173,7 @@ impl<T> Join<T> {
         while self.header().state.load().has(Snapshot::JOIN_WAKER) {
             match self.header().state.unset_join_waker() {
                 Action::Pending => return callback::drop_waker(self.replace_waker(None)),
-                Action::Ready => return,
-                // Another thread takes it out: a few instructions, without user code.
+                // Another thread takes it out: a few instructions, without user code. A late callback must not find it here.
                 _ => spin(),
             }
         }
@@ -410,6 +409,7 @@ impl<T> Task<T> {
     /// Blocks this thread until the task is over, and gives its result.
     ///
     /// Works everywhere on a multi-threaded runtime: inside a task, another thread serves in its place meanwhile.
+    /// There are four such threads per core, at most; the exception handler is told when they do not suffice.
     ///
     /// # Errors
     ///

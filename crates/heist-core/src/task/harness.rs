@@ -6,7 +6,7 @@ use super::state::{Action, Snapshot, TaskState};
 use super::{task_ref, waker};
 use crate::budget;
 use crate::callback;
-use crate::context::{self, FRAME};
+use crate::context::{self, FRAME, Leave};
 use crate::error::{ExceptionContext, ExceptionKind, Panic, TaskError, drop_quietly};
 use crate::registry::LocalShard;
 use crate::schedule::{Schedule, Why, local_of};
@@ -173,6 +173,7 @@ impl<K: BodyKind, B: Future, S: Schedule> Run<K, B, S> {
         if !std::mem::needs_drop::<B>() {
             return Ok(());
         }
+        let _leave = Leave::what_is_entered_from_now_on();
         caught(|| {
             stage.with_mut(|stage| {
                 // SAFETY: CELL-1, CELL-2: this thread owns `run`, and drops the body once.
@@ -286,6 +287,7 @@ impl<K: BodyKind, B: Future, S: Schedule> Run<K, B, S> {
     /// Runs user code that must not take the worker down.
     #[inline]
     fn guarded(&self, kind: ExceptionKind, f: impl FnOnce()) {
+        let _leave = Leave::what_is_entered_from_now_on();
         if let Err(payload) = caught(f) {
             self.report(kind, &*payload);
             drop_quietly(payload);
@@ -413,20 +415,23 @@ pub(crate) mod bodyless {
     pub(crate) struct Promised<K, T>(PhantomData<(K, T)>);
 
     impl<K: BodyKind, T> Promised<K, T> {
-        pub(crate) const VTABLE: &'static Vtable = &Vtable {
-            // One that takes the place of a local task keeps its callbacks on that thread, as a local task does.
-            kind: match K::KIND {
-                Kind::Local => Kind::Local,
-                _ => Kind::Promise,
-            },
-            run: |_| Ran::Over,
-            schedule: |_, _: Why| {},
-            discard: |_| {},
-            request: Self::request,
-            output: Cell::<(), T>::output,
-            drop_output: Cell::<(), T>::drop_output,
-            free: Cell::<(), T>::free,
-        };
+        /// Of a promise.
+        pub(crate) const VTABLE: &'static Vtable = &Self::table(Kind::Promise);
+        /// Of what takes the place of a task that was refused: its callbacks stay where those of the task would run.
+        pub(crate) const GONE: &'static Vtable = &Self::table(K::KIND);
+
+        const fn table(kind: Kind) -> Vtable {
+            Vtable {
+                kind,
+                run: |_| Ran::Over,
+                schedule: |_, _: Why| {},
+                discard: |_| {},
+                request: Self::request,
+                output: Cell::<(), T>::output,
+                drop_output: Cell::<(), T>::drop_output,
+                free: Cell::<(), T>::free,
+            }
+        }
 
         /// For the vtable: there is nobody to ask, so it ends at once.
         ///

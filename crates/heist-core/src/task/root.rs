@@ -169,7 +169,7 @@ fn run_to_end(mut runnable: Runnable, root: &Root, wait: &mut impl FnMut()) {
     }
 }
 
-/// A root whose `block_on` was called inside of a poll: that task cannot go on before the root is over.
+/// A root on this thread, and the task, if any, in whose poll its `block_on` was called: that cannot go on before the root is over.
 #[derive(Debug)]
 pub(crate) struct InnerRoot {
     root: *const (),
@@ -197,9 +197,7 @@ impl InnerRoot {
                 FRAME.with(|frame| frame.inner_root.set(self.0.outer));
             }
         }
-        if !self.task.is_null() {
-            FRAME.with(|frame| frame.inner_root.set(self));
-        }
+        FRAME.with(|frame| frame.inner_root.set(self));
         Unlink(self)
     }
 }
@@ -221,6 +219,20 @@ pub(super) fn is_inside(task: NonNull<Header>) -> bool {
         inner = *outer;
     }
     true
+}
+
+/// Whether this thread is inside of `block_on` of this root, or of a poll of this task, however deep.
+pub(super) fn is_below(task: NonNull<Header>) -> bool {
+    let task: *const () = task.as_ptr().cast_const().cast();
+    let (current, mut inner) = FRAME.with(|frame| (frame.task.get(), frame.inner_root.get()));
+    let mut found = current == task;
+    while !found && !inner.is_null() {
+        // SAFETY: what is linked is on the stack of a `block_on` of this thread, which unlinks it before it returns.
+        let link = unsafe { &*inner };
+        found = link.root == task || link.task == task;
+        inner = link.outer;
+    }
+    found
 }
 
 /// Ends the root if `wait` unwinds: its body and its output borrow from the frames below.

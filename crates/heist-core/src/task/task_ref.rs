@@ -2,7 +2,7 @@
 
 use super::cell::{Header, settle};
 use super::id::TaskId;
-use super::root::is_inside;
+use super::root::is_below;
 use super::state::{Action, Snapshot, TaskState};
 use crate::callback::{self, CallbackId};
 use crate::context::FRAME;
@@ -191,10 +191,10 @@ impl TaskRef {
         unsafe { settle(self.0, action) };
     }
 
-    /// Whether this thread is inside of a poll of it.
+    /// Whether it cannot end before what this thread does now: it is on the stack.
     #[doc(hidden)]
     pub fn is_polled_here(&self) -> bool {
-        is_inside(self.0)
+        is_below(self.0)
     }
 
     /// Whether a cancel request was made that has not been delivered yet.

@@ -109,7 +109,7 @@ impl LocalRuntime {
 
     /// Runs the tasks of this runtime until [`Handle::stop`] is called.
     ///
-    /// A stop that came before is taken: what is ready runs, and this returns.
+    /// A stop that came before is taken: a few tasks that are ready run, and this returns.
     ///
     /// # Panics
     ///
