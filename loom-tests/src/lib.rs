@@ -142,6 +142,14 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "a_spawn_from_outside_against_the_end_of_a_local_scheduler",
         "closed-unseen",
     ),
+    (
+        "a_spawn_from_outside_against_a_local_end_without_grace",
+        "late-push-forgotten",
+    ),
+    (
+        "a_spawn_from_outside_against_a_local_end_without_grace",
+        "finish-fence",
+    ),
     ("a_waiting_task_against_shutdown", "request-slept-on"),
     (
         "a_late_callback_holds_back_the_root_of_a_local_scheduler",

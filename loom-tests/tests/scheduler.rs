@@ -219,6 +219,23 @@ fn a_spawn_from_outside_against_the_end_of_a_local_scheduler() {
 }
 
 #[test]
+fn a_spawn_from_outside_against_a_local_end_without_grace() {
+    explore(
+        "a_spawn_from_outside_against_a_local_end_without_grace",
+        || {
+            let scheduler = start_local();
+            let handle = scheduler.handle();
+            let other = thread::spawn(move || {
+                let task = handle.spawn(pending::<()>(), Meta::caller());
+                assert!(loom::future::block_on(task).is_err());
+            });
+            let _ = scheduler.shutdown(std::time::Duration::ZERO);
+            other.join().expect("the model's thread");
+        },
+    );
+}
+
+#[test]
 fn a_waiting_task_against_shutdown() {
     explore_with_fewer(1, "a_waiting_task_against_shutdown", || {
         let scheduler = start(1);

@@ -15,7 +15,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use heist_core::context;
+use heist_core::context::{self, RuntimeContext};
+use heist_core::error::{ExceptionContext, ExceptionKind};
 use heist_core::platform::Parker;
 use heist_core::schedule::{leave_frame, with_frame};
 use heist_core::task::{self, Meta, Root, TaskError};
@@ -93,7 +94,13 @@ impl Drop for Blocked {
 
 fn announce(shared: &Shared, local: &Local, parker: &Arc<dyn Parker>) {
     local.hand_over(&shared.injector);
-    shared.sleep.block(parker);
+    if !shared.sleep.block(parker) {
+        shared.report(&ExceptionContext::new(
+            ExceptionKind::Runtime,
+            "so many tasks block their workers that no further thread may serve in their place; what they wait for may \
+             never run: await instead, or run on spawn_blocking what has to block",
+        ));
+    }
     if !shared.role.is_held() {
         // Nobody is in the driver, and this worker will not be.
         if !mutation("announce-calls-nobody") {

@@ -290,6 +290,7 @@ impl LocalScheduler {
             shared.driver.shut_down();
         });
         shared.threads.join_ended();
+        shared.end();
         self.report(begun, left)
     }
 

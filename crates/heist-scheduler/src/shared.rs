@@ -228,7 +228,6 @@ impl Shared {
         // ORDERING(late-dekker): the end is written before, the queues are read after; `schedule_remote` has the other one.
         full_fence("finish-fence");
         self.drop_queued();
-        self.threads.gate.signal();
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -342,7 +341,7 @@ unsafe impl Schedule for Shared {
         self.notify();
         // ORDERING(late-dekker): the push was written before `notify`, which fences, the end is read after.
         if self.is_finished() && !mutation("late-push-forgotten") {
-            shutdown::sweep(self);
+            shutdown::sweep(self, &self.config, Self::drop_queued);
         }
     }
 

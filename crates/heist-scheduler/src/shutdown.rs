@@ -19,6 +19,7 @@ use heist_core::schedule::with_local;
 use heist_core::task::{TaskId, TaskRef};
 
 use crate::blocking::Pool;
+use crate::config::Config;
 use crate::shared::{CLOSING, STOPPING, Shared};
 use crate::sync::{Arc, full_fence, thread};
 use crate::threads::Threads;
@@ -178,7 +179,7 @@ fn wait_for_threads(shared: &Shared, deadline: Option<Instant>) {
 /// Shutdown inside of one of the runtime's own tasks waits for nothing.
 fn finish_elsewhere(shared: &Arc<Shared>, deadline: Option<Instant>) {
     let own = Arc::clone(shared);
-    let started = shutdown_thread(shared).spawn(move || drop(finish(&own, deadline)));
+    let started = shutdown_thread(&shared.config).spawn(move || drop(finish(&own, deadline)));
     if started.is_err() {
         // Then without a grace: nobody is there who could wait for its end.
         stop(shared);
@@ -189,22 +190,19 @@ fn finish_elsewhere(shared: &Arc<Shared>, deadline: Option<Instant>) {
     }
 }
 
-/// Ends what somebody has queued who was on the way to it when the runtime ended.
+/// Has `end` end what somebody has queued who was on the way to it when the runtime ended.
 #[cold]
-pub(crate) fn sweep(shared: &Arc<Shared>) {
+pub(crate) fn sweep<S: Send + Sync + 'static>(shared: &Arc<S>, config: &Config, end: fn(&S)) {
     let own = Arc::clone(shared);
     // On a thread of its own: whoever queued it may hold a lock that the destructor of the future takes.
-    let started = shutdown_thread(shared).spawn(move || {
-        own.drop_queued();
-        own.threads.gate.signal();
-    });
+    let started = shutdown_thread(config).spawn(move || end(&own));
     if started.is_err() {
-        shared.drop_queued();
+        end(shared);
     }
 }
 
-fn shutdown_thread(shared: &Shared) -> thread::Builder {
-    thread::Builder::new().name(format!("{}-shutdown", shared.config.thread_name))
+fn shutdown_thread(config: &Config) -> thread::Builder {
+    thread::Builder::new().name(format!("{}-shutdown", config.thread_name))
 }
 
 /// Whether the caller is one of those that shutdown would wait for.

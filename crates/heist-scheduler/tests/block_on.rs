@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use heist_core::future::promise;
 use support::{Flag, Readiness, bounded, meta, sleep, start, start_with, stop, wait_until};
 
 #[test]
@@ -135,6 +138,35 @@ fn a_worker_that_blocks_with_another_runtime_entered_is_missed_by_its_own() {
         assert_eq!(a.block_on(task, meta()).unwrap().unwrap(), 5);
         stop(&a);
         stop(&b);
+    });
+}
+
+#[test]
+fn the_handler_is_told_when_all_threads_are_blocked() {
+    bounded("one blocked worker too many", || {
+        let (report, reports) = channel();
+        let (scheduler, _) = start_with(1, |config| {
+            config.max_spare_workers = 1;
+            config.exception_handler = Some(Arc::new(move |exception| {
+                let _ = report.send(exception.message().to_owned());
+            }));
+        });
+        let (promise, deferred) = promise();
+        let (outer, inner) = (scheduler.clone(), scheduler.clone());
+        let task = scheduler.spawn(
+            async move {
+                let nested = async move { inner.block_on(deferred, meta()).unwrap().unwrap() };
+                let nested = outer.spawn(nested, meta());
+                outer.block_on(nested, meta()).unwrap().unwrap()
+            },
+            meta(),
+        );
+        let told = reports.recv().unwrap();
+        assert!(told.contains("no further thread"), "{told}");
+        promise.set_result(3).unwrap();
+        assert_eq!(scheduler.block_on(task, meta()).unwrap().unwrap(), 3);
+        stop(&scheduler);
+        assert!(reports.try_recv().is_err(), "told twice");
     });
 }
 

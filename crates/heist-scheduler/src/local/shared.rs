@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use heist_core::context::{Job, RuntimeContext};
 use heist_core::driver::Driver;
-use heist_core::error::ExceptionContext;
+use heist_core::error::{ExceptionContext, drop_quietly};
 use heist_core::platform::{Parker, Platform};
 use heist_core::registry::{LocalShard, Registry};
 use heist_core::schedule::{Schedule, Why};
@@ -17,8 +17,10 @@ use crate::blocking::{self, Host, Pool};
 use crate::call::{Caller, Calls, OnceJob};
 use crate::config::Config;
 use crate::metrics::{Counter, Metrics, WorkerMetrics};
+use crate::shutdown;
+use crate::steal::take_one;
 use crate::sync::{
-    Arc, AtomicBool, AtomicU32, Injector, Relaxed, ThreadId, Weak, full_fence, thread,
+    Arc, AtomicBool, AtomicU32, Injector, Relaxed, ThreadId, Weak, full_fence, mutation, thread,
 };
 use crate::threads::{self, Threads};
 
@@ -30,6 +32,8 @@ pub(crate) struct LocalShared {
     pub(super) inbox: Injector<Runnable>,
     /// The owner sleeps in the driver, or is about to.
     pub(super) asleep: AtomicBool,
+    /// The owner has ended it, and looks at the inbox no more.
+    ended: AtomicBool,
     /// Somebody asked `run_forever` to return.
     pub(super) stopped: AtomicBool,
     pub(super) pool: Pool,
@@ -70,6 +74,7 @@ impl LocalShared {
             registry,
             inbox: Injector::new(),
             asleep: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             calls: Calls::new(),
             threads: Arc::new(Threads::new()),
@@ -96,6 +101,22 @@ impl LocalShared {
         full_fence("local-wake-fence");
         if self.asleep.load(Relaxed) && self.asleep.swap(false, Relaxed) {
             self.driver.unpark();
+        }
+    }
+
+    /// The owner looks at the inbox for the last time.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Relaxed);
+        // ORDERING(local-late-dekker): the end is written before, the inbox is read after; `schedule_remote` has the other one.
+        full_fence("finish-fence");
+        self.drop_inbox();
+    }
+
+    /// Ends what is left there. A task that is not `Send` and was woken by a thread that got no further is leaked, elsewhere than
+    /// on its thread.
+    fn drop_inbox(&self) {
+        while let Some(runnable) = take_one(&self.inbox) {
+            drop_quietly(runnable);
         }
     }
 
@@ -149,6 +170,10 @@ unsafe impl Schedule for LocalShared {
     fn schedule_remote(self: &Arc<Self>, runnable: Runnable, _why: Why) {
         self.inbox.push(runnable);
         self.unpark();
+        // ORDERING(local-late-dekker): the push was written before `unpark`, which fences, the end is read after.
+        if self.ended.load(Relaxed) && !mutation("late-push-forgotten") {
+            shutdown::sweep(self, &self.config, Self::drop_inbox);
+        }
     }
 
     fn registry(&self) -> &Registry {

@@ -341,8 +341,8 @@ impl Sleep {
     }
 
     /// A worker announces that it will block, on this parker. Somebody else shall serve in its place, once there is a
-    /// reason.
-    pub(crate) fn block(&self, parker: &Arc<dyn Parker>) {
+    /// reason. `false`: from now on nobody can, for want of a slot, and somebody should be told.
+    pub(crate) fn block(&self, parker: &Arc<dyn Parker>) -> bool {
         let mut list = self.list.lock();
         list.blocked.push(Arc::clone(parker));
         list.serving -= 1;
@@ -354,6 +354,7 @@ impl Sleep {
         } else {
             list.uncovered += 1;
         }
+        list.uncovered != 1 || list.closed
     }
 
     /// It is back. The one who serves in its place, if there is one, is one too many.

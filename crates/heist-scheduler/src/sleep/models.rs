@@ -193,7 +193,7 @@ pub fn two_pushes_against_a_spare_that_does_not_come() {
             first + world.find_one(0, &*parker, false)
         }
     });
-    world.sleep.block(&parker());
+    assert!(world.sleep.block(&parker()));
     let publisher = thread::spawn({
         let world = Arc::clone(&world);
         move || world.publish(1)

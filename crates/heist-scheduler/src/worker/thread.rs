@@ -90,6 +90,7 @@ impl Shared {
         while let Some(runnable) = self.take_any() {
             drop_quietly(runnable);
         }
+        self.threads.gate.signal();
     }
 
     fn take_any(&self) -> Option<Runnable> {
