@@ -6,8 +6,9 @@
 //!    and a root that ends look whether the registry is empty, and signal the gate on which shutdown waits.
 //! 4. What is left then is aborted. Workers empty all queues, which ends it, and their threads end.
 //! 5. The driver is shut down, which wakes whatever still waits in it.
-//! 6. Threads that are done are joined. Those that are not are stuck in user code: they are named in the report and
-//!    left behind. When the poll returns, its thread ends its task, empties the queues once more and goes.
+//! 6. Threads that are done are joined. Those that are not are stuck in user code (a poll, a closure, a hook, a destructor
+//!    of a thread-local): they are named in the report and left behind. When the poll returns, its thread ends its task,
+//!    empties the queues once more and goes.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ pub struct ShutdownReport {
     pub tasks: Vec<TaskRef>,
     /// Blocking closures that have not returned.
     pub blocking: Vec<TaskRef>,
-    /// Threads that are still inside of one of them.
+    /// Threads that are still inside of one of them, of a hook, or of a destructor of a thread-local.
     pub threads: Vec<String>,
     /// How long it took.
     pub elapsed: Duration,
@@ -169,7 +170,8 @@ fn wait_for_threads(shared: &Shared, deadline: Option<Instant>) {
             continue;
         }
         rounds -= 1;
-        let stuck = shared.pool.running().len() + shared.polls_under_way();
+        let stuck =
+            shared.pool.running().len() + shared.polls_under_way() + shared.threads.hooked();
         if rounds == 0 || shared.threads.running() <= stuck {
             return;
         }
@@ -234,4 +236,4 @@ pub(crate) const REASON: &str = "the runtime is shut down";
 const LAST_ROUND: Duration = Duration::from_millis(100);
 
 /// How often, at most, while nothing ends.
-const MOST_ROUNDS: u32 = 50;
+const MOST_ROUNDS: u32 = 10;

@@ -53,6 +53,16 @@ mod imp {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(f))
     }
 
+    /// Drops `value` when the calling thread has nothing else to do any more. Returns what the caller has to drop there.
+    ///
+    /// Called before anything of the user's runs on the thread: std destroys thread-locals in the reverse order of their first use.
+    pub(crate) fn keep_until_exit(value: Box<dyn std::any::Any>) -> Option<Box<dyn std::any::Any>> {
+        thread_local! {
+            static LAST: std::cell::Cell<Option<Box<dyn std::any::Any>>> = const { std::cell::Cell::new(None) };
+        }
+        LAST.replace(Some(value))
+    }
+
     /// Waits for a thread that has said that it is done.
     pub(crate) fn join(handle: thread::JoinHandle<()>) {
         // Its panic has been reported by the panic hook.
@@ -121,6 +131,11 @@ mod imp {
     /// Plants the named defect in every model of this process that runs from now on.
     pub fn set_mutation(name: &str) {
         let _ = MUTATION.set(name.to_owned());
+    }
+
+    // A thread of loom's shares std's thread-locals with the others.
+    pub(crate) fn keep_until_exit(value: Box<dyn std::any::Any>) -> Option<Box<dyn std::any::Any>> {
+        Some(value)
     }
 
     // To loom an unpark of a thread that joins another one is the end of that, and there may be one on its way.

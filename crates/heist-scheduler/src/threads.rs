@@ -1,7 +1,8 @@
 //! The threads of one runtime: their names, hooks and ends; and how somebody waits for an end.
 //!
-//! A thread is listed before it starts and struck off after everything else that it does for the runtime, so that
-//! shutdown can say which ones are left. Nothing here is joined unless it has said that it is done.
+//! A thread is listed before it starts and struck off after everything else that it does, the destructors of its
+//! thread-locals included, so that shutdown can say which ones are left. Nothing here is joined unless it has said that
+//! it is done.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -11,7 +12,7 @@ use heist_core::error::{ExceptionContext, ExceptionKind, drop_quietly, panic_mes
 use heist_core::platform::{Parker, Platform};
 
 use crate::config::{Config, ExceptionHandler};
-use crate::sync::{Arc, Mutex, ThreadId, caught, join, thread};
+use crate::sync::{Arc, Mutex, ThreadId, caught, join, keep_until_exit, thread};
 
 /// The list.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ struct Member {
     name: String,
     id: Option<ThreadId>,
     handle: Option<thread::JoinHandle<()>>,
+    /// Inside of a hook or of a destructor of a thread-local: how long that takes is up to the user.
+    hooked: bool,
     ended: bool,
 }
 
@@ -64,24 +67,25 @@ impl Threads {
         };
         let hooks = Hooks::of(config);
         let started = builder.spawn(move || {
-            let end = end;
-            end.threads.came_up(end.number);
+            let (threads, number) = (Arc::clone(&end.threads), end.number);
+            let _end = keep_until_exit(Box::new(end));
+            threads.change(number, |member| {
+                member.id = Some(thread::current().id());
+                member.hooked = true;
+            });
             hooks.start();
+            threads.change(number, |member| member.hooked = false);
             // A worker does not unwind; if it ever does, its end is noticed all the same.
             let ran = caught(body);
+            threads.change(number, |member| member.hooked = true);
             hooks.stop();
-            drop(hooks);
-            drop(end);
             if let Err(payload) = ran {
                 std::panic::resume_unwind(payload);
             }
         });
         match started {
             Ok(handle) => {
-                let mut members = self.members.lock();
-                if let Some(member) = members.list.iter_mut().find(|m| m.number == number) {
-                    member.handle = Some(handle);
-                }
+                self.change(number, |member| member.handle = Some(handle));
                 Ok(())
             }
             Err(error) => Err(io::Error::new(
@@ -100,25 +104,17 @@ impl Threads {
             name,
             id: None,
             handle: None,
+            hooked: false,
             ended: false,
         });
         number
     }
 
-    fn came_up(&self, number: u64) {
+    fn change(&self, number: u64, f: impl FnOnce(&mut Member)) {
         let mut members = self.members.lock();
         if let Some(member) = members.list.iter_mut().find(|m| m.number == number) {
-            member.id = Some(thread::current().id());
+            f(member);
         }
-    }
-
-    fn ended(&self, number: u64) {
-        let mut members = self.members.lock();
-        if let Some(at) = members.list.iter().position(|m| m.number == number) {
-            members.list[at].ended = true;
-        }
-        drop(members);
-        self.gate.signal();
     }
 
     /// Joins those that have said that they are done.
@@ -153,6 +149,13 @@ impl Threads {
         self.members.lock().list.iter().filter(|m| !m.ended).count()
     }
 
+    /// How many of these are inside of a hook, or on their way out.
+    pub(crate) fn hooked(&self) -> usize {
+        let members = self.members.lock();
+        let hooked = members.list.iter().filter(|m| m.hooked && !m.ended);
+        hooked.count()
+    }
+
     /// Whether the caller is one of them.
     pub(crate) fn is_one(&self) -> bool {
         let me = Some(thread::current().id());
@@ -168,7 +171,9 @@ struct End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.threads.ended(self.number);
+        self.threads
+            .change(self.number, |member| member.ended = true);
+        self.threads.gate.signal();
     }
 }
 

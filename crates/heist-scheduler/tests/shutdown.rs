@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -381,4 +382,53 @@ fn the_scheduler_is_freed() {
             weak.strong_count() == 0
         });
     });
+}
+
+#[test]
+fn a_thread_that_is_stuck_on_its_way_out_is_reported() {
+    bounded("shutdown beside a stuck hook", || {
+        let gate = Flag::default();
+        let end = gate.clone();
+        let (scheduler, _) = start_with(2, move |config| {
+            config.on_thread_stop = Some(Arc::new(move || end.wait("the test ends")));
+        });
+        let report = scheduler.shutdown(Duration::from_millis(10));
+        assert_eq!(report.threads, ["heist-worker-0", "heist-worker-1"]);
+        assert!(report.elapsed < Duration::from_secs(5), "{report:?}");
+        gate.raise();
+    });
+    bounded("shutdown beside a stuck destructor", || {
+        for blocking in [false, true] {
+            let gate = Flag::default();
+            let stuck = StuckAtExit(gate.clone());
+            let (scheduler, _) = start(1);
+            let keep = move || KEPT.set(Some(stuck));
+            let kept = if blocking {
+                scheduler.spawn_blocking(keep, meta())
+            } else {
+                scheduler.spawn(async move { keep() }, meta())
+            };
+            scheduler.block_on(kept, meta()).unwrap().unwrap();
+            let report = scheduler.shutdown(Duration::from_millis(10));
+            let name = ["heist-worker-0", "heist-worker-blocking-0"][usize::from(blocking)];
+            assert_eq!(report.threads, [name], "{report:?}");
+            assert!(report.elapsed < Duration::from_secs(5), "{report:?}");
+            gate.raise();
+            wait_until("the thread is over", || {
+                scheduler.shutdown(Duration::ZERO).is_clean()
+            });
+        }
+    });
+}
+
+thread_local! {
+    static KEPT: Cell<Option<StuckAtExit>> = const { Cell::new(None) };
+}
+
+struct StuckAtExit(Flag);
+
+impl Drop for StuckAtExit {
+    fn drop(&mut self) {
+        self.0.wait("the test ends");
+    }
 }

@@ -172,8 +172,8 @@ impl Runtime {
     ///
     /// Nothing is accepted any more; what is left is cancelled and runs until it has ended, clean-up included, or until `grace` is
     /// over; what is left then is dropped. A blocking closure that runs, and a poll that is stuck, cannot be ended: they are
-    /// in the report, and their threads are left behind. The destructors of thread-locals that run on the other threads are
-    /// waited for, however long they take, unless such a thread had ended, and had a successor, before.
+    /// in the report, and their threads are left behind. So are threads that are in
+    /// [`on_thread_stop`](Builder::on_thread_stop) or in a destructor of a thread-local when the time is over.
     ///
     /// From inside of one of its own tasks this starts all that, waits for nothing, and lists the caller.
     ///
