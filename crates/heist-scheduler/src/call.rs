@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use heist_core::context::{Job, RuntimeContext};
 use heist_core::error::{ExceptionKind, guarded};
@@ -59,20 +59,21 @@ pub struct CallHandle(Arc<Place>);
 struct Place(Mutex<State>);
 
 enum State {
-    Waiting(Job),
+    /// And who is to be told when it is cancelled.
+    Waiting(Job, Option<Waker>),
     Started,
     Cancelled,
 }
 
 impl Place {
-    /// Takes the callback, if it still waits.
-    fn take(&self, next: State) -> Option<Job> {
+    /// Takes the callback, and who wants to know, if it still waits.
+    fn take(&self, next: State) -> Option<(Job, Option<Waker>)> {
         let mut state = self.0.lock();
-        if !matches!(*state, State::Waiting(_)) {
+        if !matches!(*state, State::Waiting(..)) {
             return None;
         }
         match std::mem::replace(&mut *state, next) {
-            State::Waiting(job) => Some(job),
+            State::Waiting(job, watcher) => Some((job, watcher)),
             State::Started | State::Cancelled => None,
         }
     }
@@ -81,7 +82,7 @@ impl Place {
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Waiting(_) => "waiting",
+            Self::Waiting(..) => "waiting",
             Self::Started => "started",
             Self::Cancelled => "cancelled",
         })
@@ -98,15 +99,32 @@ impl Call {
     /// A callback, and the handle by which it can be cancelled.
     #[must_use]
     pub fn new(job: impl FnOnce() + Send + 'static) -> (Self, CallHandle) {
-        let place = Arc::new(Place(Mutex::new(State::Waiting(Box::new(job)))));
+        let place = Arc::new(Place(Mutex::new(State::Waiting(Box::new(job), None))));
         (Self(Arc::clone(&place)), CallHandle(place))
     }
 
     /// Runs it, unless it was cancelled. A panic is reported to `context`.
     pub fn run(self, context: &dyn RuntimeContext) {
-        if let Some(job) = self.0.take(State::Started) {
+        if let Some((job, _watcher)) = self.0.take(State::Started) {
             guarded(ExceptionKind::Callback, Some(context), job);
         }
+    }
+
+    /// Ready when it was cancelled. It remembers one waker, the last.
+    pub fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.0.lock();
+        let State::Waiting(_, watcher) = &mut *state else {
+            return Poll::Ready(());
+        };
+        let known = watcher.as_ref().is_some_and(|w| w.will_wake(cx.waker()));
+        let old = if known {
+            None
+        } else {
+            watcher.replace(cx.waker().clone())
+        };
+        drop(state);
+        drop(old);
+        Poll::Pending
     }
 }
 
@@ -122,11 +140,15 @@ impl CallHandle {
     /// Prevents the callback from running. `false`: it has started, or was cancelled before.
     #[doc(alias = "TimerHandle.cancel")]
     pub fn cancel(&self) -> bool {
-        let job = self.0.take(State::Cancelled);
-        let cancelled = job.is_some();
-        // What the closure captured is the user's, and is dropped with no lock held.
+        let Some((job, watcher)) = self.0.take(State::Cancelled) else {
+            return false;
+        };
+        // The timer goes first: what the closure captured is the user's, and may panic when it is dropped.
+        if let Some(watcher) = watcher {
+            watcher.wake();
+        }
         drop(job);
-        cancelled
+        true
     }
 
     /// Whether it was cancelled, or its runtime was shut down before it ran.

@@ -167,12 +167,6 @@ impl Scheduler {
         context::try_current().and_then(Self::from_context)
     }
 
-    /// Whether both are handles of one scheduler.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
-    }
-
     /// Whether new tasks are refused.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -174,8 +174,8 @@ where
 ///
 /// # Panics
 ///
-/// On a thread that is not that of a [`LocalRuntime`](crate::LocalRuntime) inside of its `block_on` or `run_forever`, even where
-/// that runtime's handle is entered.
+/// Where no [`LocalRuntime`](crate::LocalRuntime) runs on this thread, inside of its `block_on` or `run_forever`. Which runtime is
+/// entered there has nothing to do with it.
 ///
 /// # Examples
 ///
@@ -200,13 +200,7 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let meta = Meta::caller();
-    match Handle::try_current() {
-        Some(handle) => handle.spawn_local_with(future, meta),
-        None => panic!(
-            "spawn_local is for code that runs on a LocalRuntime; this thread is in no runtime"
-        ),
-    }
+    Builder::new().spawn_local(future)
 }
 
 /// Settings of a task that is about to be spawned.
@@ -285,15 +279,21 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// On any thread but that of a running [`LocalRuntime`](crate::LocalRuntime).
+    /// Where no [`LocalRuntime`](crate::LocalRuntime) runs on this thread, or not that of [`on`](Builder::on).
     #[track_caller]
     pub fn spawn_local<F>(self, future: F) -> LocalTask<F::Output>
     where
         F: Future + 'static,
         F::Output: 'static,
     {
-        let (handle, meta) = self.resolve(Meta::caller());
-        handle.spawn_local_with(future, meta)
+        let mut meta = Meta::caller();
+        meta.name = self.name;
+        match self.handle.or_else(Handle::running_local) {
+            Some(handle) => handle.spawn_local_with(future, meta),
+            None => panic!(
+                "spawn_local is for code that runs on a LocalRuntime; no such runtime runs on this thread"
+            ),
+        }
     }
 
     fn resolve(self, mut meta: Meta) -> (Handle, Meta) {

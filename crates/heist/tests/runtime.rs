@@ -5,7 +5,7 @@
 mod support;
 
 use std::collections::HashSet;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -506,17 +506,40 @@ fn a_root_borrows_from_its_callers_frame() {
 }
 
 #[test]
-fn spawn_local_anywhere_else_panics() {
-    fn on<F: Future<Output = ()> + Send + 'static>(
-        runtime: &Runtime,
-        future: F,
-    ) -> heist::TaskError {
-        runtime.block_on(runtime.spawn(future)).unwrap_err()
+fn spawn_local_is_of_the_runtime_that_runs_on_the_thread() {
+    fn panics(f: impl FnOnce()) {
+        let payload = catch_unwind(AssertUnwindSafe(f)).unwrap_err();
+        let message = payload.downcast_ref::<&str>().unwrap();
+        assert!(message.contains("spawn_local"), "{message}");
     }
     bounded(|| {
-        let runtime = runtime(1);
-        let error = on(&runtime, async { drop(heist::spawn_local(async {})) });
-        assert!(error.is_panic());
-        assert!(error.to_string().contains("spawn_local"), "{error}");
+        let (multi, local) = (runtime(1), LocalRuntime::new().unwrap());
+        let other = LocalRuntime::new().unwrap();
+        let spawn = || drop(heist::spawn_local(async {}));
+        let task = multi.spawn(async move { panics(spawn) });
+        multi.block_on(task).unwrap();
+        panics(spawn);
+        {
+            let _entered = local.handle().enter();
+            panics(spawn);
+        }
+        for entered in [multi.handle(), other.handle()] {
+            let home = local.block_on(async {
+                let here = heist::task::current().id();
+                let _entered = entered.enter();
+                let three = heist::spawn_local(async { std::rc::Rc::new(3) });
+                let listed = local.handle().all_tasks();
+                assert!(listed.iter().any(|task| task.id() == three.id()));
+                assert!(listed.iter().any(|task| task.id() == here));
+                three
+            });
+            assert_eq!(*local.block_on(home).unwrap(), 3);
+        }
+        let builder = || heist::task::Builder::new().name("here");
+        local.block_on(async {
+            panics(|| drop(builder().on(other.handle()).spawn_local(async {})));
+            let task = builder().on(local.handle()).spawn_local(async {});
+            assert_eq!(task.name(), "here");
+        });
     });
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 
 use heist_core::context::RuntimeContext;
-use heist_core::schedule::Schedule;
+use heist_core::schedule::{Schedule, with_frame};
 use heist_core::task::{self, LocalTask, Meta, Task, TaskError, TaskRef};
 
 use super::shared::LocalShared;
@@ -22,6 +22,14 @@ pub struct LocalHandle {
 }
 
 impl LocalHandle {
+    /// The scheduler that runs on this thread right now, whatever other runtime is entered.
+    #[must_use]
+    pub fn running() -> Option<Self> {
+        with_frame::<LocalShared, _>(|shared, _| Self {
+            shared: Arc::clone(shared),
+        })
+    }
+
     /// Spawns a task, from any thread.
     pub fn spawn<F>(&self, future: F, meta: Meta) -> Task<F::Output>
     where
@@ -127,12 +135,6 @@ impl LocalHandle {
     pub fn from_context(context: Arc<dyn RuntimeContext>) -> Option<Self> {
         let shared = context.as_any().downcast::<LocalShared>().ok()?;
         Some(Self { shared })
-    }
-
-    /// Whether both are handles of one scheduler.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Whether new tasks are refused.

@@ -1,10 +1,12 @@
 //! The shared view of a runtime.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::panic::resume_unwind;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use heist_core::context::{self, RuntimeContext};
@@ -80,7 +82,12 @@ impl Handle {
         engine.or_else(|| local().map(Engine::Local)).map(Self::new)
     }
 
-    /// The same, else the process-wide one.
+    /// The local runtime that runs on this thread, whatever other runtime is entered.
+    pub(crate) fn running_local() -> Option<Self> {
+        LocalHandle::running().map(Engine::Local).map(Self::new)
+    }
+
+    /// That of [`try_current`](Handle::try_current), else the process-wide one.
     #[track_caller]
     pub(crate) fn current_or_global() -> Self {
         match Self::try_current() {
@@ -272,8 +279,14 @@ impl Handle {
         if !self.is_closed() {
             let own = self.clone();
             Watch::start(self, async move {
-                sleep_until(when).await;
-                own.call(call);
+                let mut sleep = pin!(sleep_until(when));
+                let over = poll_fn(|cx| match call.poll_cancelled(cx) {
+                    Poll::Ready(()) => Poll::Ready(false),
+                    Poll::Pending => sleep.as_mut().poll(cx).map(|()| true),
+                });
+                if over.await {
+                    own.call(call);
+                }
             });
         }
         cancel

@@ -1,0 +1,74 @@
+//! What is over leaves no memory behind. Each test measures a process of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::fs;
+use std::future::pending;
+use std::time::Duration;
+
+use heist::time::timeout;
+use support::{bounded, child, lone_worker};
+
+const TIMES: usize = 50_000;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Far below what it would be if each time left a hundred bytes behind.
+const LIMIT: usize = 2 << 20;
+
+fn resident() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
+    kilobytes.parse::<usize>().unwrap() * 1024
+}
+
+/// Fails if `round` leaves memory behind each time. The first rounds may: caches fill.
+fn stays_flat(mut round: impl FnMut()) {
+    (0..TIMES / 10).for_each(|_| round());
+    let before = resident();
+    (0..TIMES).for_each(|_| round());
+    let grown = resident().saturating_sub(before);
+    assert!(grown < LIMIT, "{grown} bytes after {TIMES} times");
+}
+
+#[test]
+fn a_cancelled_call_leaves_no_timer() {
+    let Some(mut command) = child() else {
+        let runtime = lone_worker();
+        let handle = runtime.handle().clone();
+        return stays_flat(|| {
+            let call = handle.call_later(HOUR, || unreachable!("it was cancelled"));
+            assert!(call.cancel());
+        });
+    };
+    bounded(move || assert!(command.status().unwrap().success()));
+}
+
+#[test]
+fn a_timeout_that_was_not_needed_leaves_no_timer() {
+    let Some(mut command) = child() else {
+        let runtime = lone_worker();
+        return stays_flat(|| {
+            let task = runtime.spawn(timeout(HOUR, heist::task::yield_now()));
+            assert!(runtime.block_on(task).unwrap().is_ok());
+        });
+    };
+    bounded(move || assert!(command.status().unwrap().success()));
+}
+
+#[test]
+fn a_cancelled_task_leaves_nothing() {
+    let Some(mut command) = child() else {
+        let runtime = lone_worker();
+        return stays_flat(|| {
+            let task = runtime.spawn(timeout(HOUR, pending::<()>()));
+            task.add_done_callback(|_| ());
+            task.cancel();
+            assert!(runtime.block_on(task).unwrap_err().is_cancelled());
+        });
+    };
+    bounded(move || assert!(command.status().unwrap().success()));
+}
