@@ -13,7 +13,7 @@
 //! runtime has been shut down, sources fail with [`RuntimeGone`](heist_core::error::RuntimeGone) and timers panic with
 //! its message.
 //!
-//! `unsafe` lives in `timer` and its wheel, in the portable half of the reactor, in `signal` and in the implementations
+//! `unsafe` lives in `timer` and its wheel, in the portable half of the reactor, in `signal` and `interrupt`, and in the implementations
 //! of foreign traits.
 
 #![deny(unsafe_code)]
@@ -24,6 +24,13 @@ pub mod fd;
 #[cfg(feature = "hyper")]
 #[allow(unsafe_code, reason = "hyper's cursors give out uninitialised memory")]
 pub mod hyper;
+#[cfg(unix)]
+#[doc(hidden)]
+#[allow(
+    unsafe_code,
+    reason = "what a signal handler does is the caller's to prove"
+)]
+pub mod interrupt;
 pub mod net;
 mod reactor;
 #[doc(hidden)]

@@ -2,13 +2,14 @@
 //!
 //! Each listener has a pair of sockets: the signal handler writes a byte into one, the listener waits for the other in
 //! the reactor of its own runtime. So listeners are independent of each other, and several runtimes of one process get
-//! along. Which handler calls which writers is kept by `signal-hook-registry`, whose table is the only process-wide
-//! state; this crate has none.
+//! along. Which handler calls which writers is kept by `signal-hook-registry`, whose table is process-wide state, as is
+//! what [`interrupt`](crate::interrupt) knows of SIGINT.
 //!
 //! # What a handler may do
 //!
 //! INV-1: the action of a listener makes one `send` to a non-blocking socket that it owns, and nothing else: no lock, no
-//! allocation, no panic. `send` is on POSIX's list of async-signal-safe functions, and the registry saves `errno`.
+//! allocation, no panic. `send` is on POSIX's list of async-signal-safe functions, and the registry saves `errno`. The
+//! actions of [`interrupt`](crate::interrupt) touch atomics, and may end the process.
 //!
 //! When the buffer is full there is nothing to add: the listener has not yet taken a notification.
 
@@ -111,7 +112,8 @@ impl SignalKind {
 /// Listens to a signal, from this call on.
 ///
 /// The first listener of a signal replaces what the signal does by default, for the rest of the process: with a
-/// listener for SIGINT, Ctrl-C ends nothing any more, not even after the listener was dropped.
+/// listener for SIGINT, Ctrl-C ends nothing any more, not even after the listener was dropped. Inside of `run` it cancels main
+/// all the same.
 ///
 /// # Errors
 ///
@@ -137,6 +139,12 @@ impl SignalKind {
 /// `loop.add_signal_handler`. Any number of listeners, none of which runs in the main thread only.
 #[doc(alias = "add_signal_handler")]
 pub fn signal(kind: SignalKind) -> io::Result<Signal> {
+    let signal = listen(kind)?;
+    crate::interrupt::is_listened_to(kind);
+    Ok(signal)
+}
+
+pub(crate) fn listen(kind: SignalKind) -> io::Result<Signal> {
     if kind.0 <= 0 || FORBIDDEN.contains(&kind.0) {
         let message = format!(
             "signal {} cannot be listened to; choose another one",

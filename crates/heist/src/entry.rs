@@ -3,39 +3,38 @@
 //! # Ctrl-C
 //!
 //! ```text
-//!   running ──first──► main is cancelled ──main and its clean-up are over──► exit 130
+//!   running ──first──► main is cancelled ──main and its clean-up are over──► drained ──► exit 130
+//!   draining ──first──► drained ──► exit 130
 //!                             └──second──► exit 130, at once
+//!   after `run` ──first──► what it does by default, unless somebody else listens
 //! ```
-//! The first signal is heard by the driver, also while main blocks its own thread; a thread waits for the second, so that it is
-//! heard while the runtime drains. Neither is a task: a program sees only its own.
+//! The first signal is heard by the driver, also while main blocks its own thread, and is no task: a program sees only its own.
+//! The second one ends the process from within the handler, whatever the threads do.
 
 #[cfg_attr(unix, path = "entry/unix.rs")]
 #[cfg_attr(not(unix), path = "entry/other.rs")]
 mod platform;
 
+use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, mpsc};
-use std::{process, thread};
+use std::sync::Arc;
 
 use heist_core::task::Meta;
 
 use crate::runtime::watch::Watch;
-use crate::runtime::{Builder, Handle, LocalRuntime};
-use crate::shim::{AtomicBool, Ordering};
+use crate::runtime::{Builder, Handle};
 use crate::{global, task};
 
-use platform::{Signal, ctrl_c};
-
-/// What a process that Ctrl-C ended exits with, as shells count: 128 and the number of the signal.
-const INTERRUPTED: i32 = 130;
+use platform::Signal;
 
 /// Runs a program: starts a runtime, runs `main` on it, and ends it.
 ///
 /// When `main` is over, what is still running is cancelled and gets the grace period for its clean-up. While it lasts its
 /// runtime is the process-wide one, unless there is one already.
 ///
-/// The first Ctrl-C cancels `main`, and the process exits with 130 after its clean-up. The second one exits at once.
+/// The first Ctrl-C cancels `main`, and the process exits with 130 after its clean-up, and that of what is left. The second one
+/// exits at once. After `run` Ctrl-C does again what it did before.
 ///
 /// # Panics
 ///
@@ -97,7 +96,7 @@ pub(crate) fn run_with<F: Future>(builder: Builder, main: F) -> F::Output {
     }));
     drop(runtime);
     drop(role);
-    interrupt.exit_if_told();
+    interrupt.end();
     outcome.unwrap_or_else(|payload| resume_unwind(payload))
 }
 
@@ -109,7 +108,7 @@ fn run_local<F: Future>(builder: Builder, main: F) -> F::Output {
     let root = interrupt.watch(runtime.handle(), main);
     let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on_with(root, meta)));
     drop(runtime);
-    interrupt.exit_if_told();
+    interrupt.end();
     outcome.unwrap_or_else(|payload| resume_unwind(payload))
 }
 
@@ -123,30 +122,27 @@ fn started<R>(built: std::io::Result<R>) -> R {
 
 /// Ctrl-C under `run`.
 struct Interrupt {
-    told: Arc<AtomicBool>,
     /// `None` where the signal cannot be listened to: then it ends the process as it always does.
-    signal: std::cell::Cell<Option<Signal>>,
+    heard: Option<platform::Interrupt>,
+    signal: Cell<Option<Signal>>,
 }
 
 impl Interrupt {
     fn listen(handle: &Handle) -> Self {
         let _entered = handle.enter();
-        let signal = std::cell::Cell::new(ctrl_c());
+        let (heard, signal) = platform::listen().unzip();
         Self {
-            told: Arc::default(),
-            signal,
+            heard,
+            signal: Cell::new(signal),
         }
     }
 
     /// Runs `main`, and cancels it at the first signal.
     async fn watch<F: Future>(&self, handle: &Handle, main: F) -> F::Output {
         let _watch = self.signal.take().map(|mut signal| {
-            let (main, told) = (task::current(), Arc::clone(&self.told));
+            let main = task::current();
             Watching(Watch::start(handle, async move {
                 if signal.recv().await.is_some() {
-                    // ORDERING(told): main is cancelled after this, and its end is seen after that.
-                    told.store(true, Ordering::Release);
-                    exit_at_the_next();
                     main.cancel_with("interrupted");
                 }
             }))
@@ -154,10 +150,10 @@ impl Interrupt {
         main.await
     }
 
-    fn exit_if_told(&self) {
-        // ORDERING(told): main has ended; if the signal ended it, this sees the store before the cancellation.
-        if self.told.load(Ordering::Acquire) {
-            process::exit(INTERRUPTED);
+    /// Ends the process if it was heard.
+    fn end(self) {
+        if let Some(heard) = self.heard {
+            heard.end();
         }
     }
 }
@@ -168,33 +164,6 @@ struct Watching(Arc<Watch>);
 impl Drop for Watching {
     fn drop(&mut self) {
         self.0.end();
-    }
-}
-
-/// Starts a thread that ends the process at the next Ctrl-C, and returns when it listens.
-fn exit_at_the_next() {
-    let (listening, begun) = mpsc::channel();
-    let wait = move || {
-        let Ok(runtime) = LocalRuntime::new() else {
-            return;
-        };
-        runtime.block_on(async {
-            let Some(mut signal) = ctrl_c() else {
-                return;
-            };
-            let _ = listening.send(());
-            if signal.recv().await.is_some() {
-                process::exit(INTERRUPTED);
-            }
-        });
-    };
-    if thread::Builder::new()
-        .name("ctrl-c".to_owned())
-        .spawn(wait)
-        .is_ok()
-    {
-        // An error: it cannot listen, and has ended.
-        let _ = begun.recv();
     }
 }
 

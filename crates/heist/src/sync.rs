@@ -16,7 +16,6 @@ mod imp {
 
     use crate::global::State;
 
-    pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
     pub(crate) use std::sync::{Mutex, MutexGuard, PoisonError};
 
     /// The reactor and the timers of one runtime.
@@ -67,7 +66,6 @@ mod imp {
 
     use crate::global::State;
 
-    pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
     pub(crate) use loom::sync::{Mutex, MutexGuard};
     pub(crate) use std::sync::PoisonError;
 

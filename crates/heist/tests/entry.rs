@@ -6,7 +6,8 @@
 mod support;
 
 use std::future::pending;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -93,6 +94,108 @@ fn the_second_interrupt_exits_at_once() {
         }
         interrupt(&child);
         assert_eq!(child.wait().unwrap().code(), Some(130));
+    });
+}
+
+#[test]
+fn an_interrupt_while_the_rest_drains_exits_with_130_after_that() {
+    let Some(mut command) = child() else {
+        heist::run(leave_a_task(|| {
+            println!("ready");
+            io::stdin().read_line(&mut String::new()).unwrap();
+            // Until the signal has arrived, however slow that is.
+            while !is_delivered() {
+                thread::yield_now();
+            }
+            println!("cleaned up");
+        }));
+        unreachable!("run returned after an interrupt");
+    };
+    bounded(move || {
+        command.stdin(Stdio::piped());
+        let (mut child, mut output) = ready(command);
+        interrupt(&child);
+        child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let mut rest = String::new();
+        output.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains("cleaned up"), "{rest}");
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+    });
+}
+
+#[test]
+fn the_second_interrupt_while_the_rest_drains_exits_at_once() {
+    let Some(command) = child() else {
+        let builder = Runtime::builder().shutdown_grace(Duration::MAX);
+        return builder.run(leave_a_task(|| {
+            println!("ready");
+            thread::park_timeout(Duration::from_secs(60));
+        }));
+    };
+    bounded(|| {
+        let (mut child, _output) = ready(command);
+        let status = loop {
+            // Two that come at once are one.
+            interrupt(&child);
+            match child.try_wait().unwrap() {
+                Some(status) => break status,
+                None => thread::yield_now(),
+            }
+        };
+        assert_eq!(status.code(), Some(130));
+    });
+}
+
+/// What is left has this as its clean-up.
+async fn leave_a_task(clean_up: impl FnOnce() + Send + 'static) {
+    let (told, asleep) = promise();
+    heist::spawn(async {
+        let caught = catch_cancel(async move {
+            let _ = told.set_result(());
+            pending::<()>().await;
+        });
+        assert!(caught.await.is_err());
+        clean_up();
+    })
+    .detach();
+    asleep.await.unwrap();
+}
+
+/// Whether no signal waits for this process.
+fn is_delivered() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let waiting = lines.find_map(|line| line.strip_prefix("ShdPnd:"));
+    waiting.is_none_or(|signals| signals.trim().bytes().all(|digit| digit == b'0'))
+}
+
+#[test]
+fn after_run_an_interrupt_does_what_it_did_before() {
+    let Some(mut command) = child() else {
+        let listens = std::env::var_os("HEIST_TEST_LISTENS").is_some();
+        for _ in 0..2 {
+            heist::run(async {
+                if listens {
+                    drop(heist::signal::signal(heist::signal::SignalKind::interrupt()).unwrap());
+                }
+            });
+        }
+        println!("ready");
+        io::stdin().read_line(&mut String::new()).unwrap();
+        return;
+    };
+    bounded(move || {
+        command.stdin(Stdio::piped());
+        let (mut child, _output) = ready(command);
+        interrupt(&child);
+        assert_eq!(child.wait().unwrap().signal(), Some(2));
+
+        let mut command = support::child().unwrap();
+        command.stdin(Stdio::piped()).env("HEIST_TEST_LISTENS", "1");
+        let (mut child, _output) = ready(command);
+        interrupt(&child);
+        child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
     });
 }
 

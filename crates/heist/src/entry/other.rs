@@ -1,6 +1,15 @@
 //! Where there are no signals, Ctrl-C ends the process as it always does.
 
 #[derive(Debug)]
+pub(super) enum Interrupt {}
+
+impl Interrupt {
+    pub(super) fn end(self) {
+        match self {}
+    }
+}
+
+#[derive(Debug)]
 pub(super) enum Signal {}
 
 impl Signal {
@@ -9,6 +18,6 @@ impl Signal {
     }
 }
 
-pub(super) fn ctrl_c() -> Option<Signal> {
+pub(super) fn listen() -> Option<(Interrupt, Signal)> {
     None
 }
