@@ -57,6 +57,50 @@ fn every_path_answers_over_one_connection() {
 }
 
 #[test]
+fn an_answer_without_a_body_counts_as_answered() {
+    let (server, address) = start(&mut example("http_server"));
+    let mut client = Client::connect(address);
+    client.send_as("HEAD", "/");
+    client.send("/nowhere");
+    let mut answers = String::new();
+    while !answers.ends_with("nothing at /nowhere\n") {
+        assert_ne!(client.stream.read_line(&mut answers).unwrap(), 0);
+    }
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 1, "{answers}");
+    assert!(answers.contains("content-length: 17"), "{answers}");
+    assert!(!answers.contains("Hello"), "{answers}");
+    client.send_as("POST", "/");
+    assert_eq!(client.receive().unwrap().0, 405);
+    let (output, ok) = stop(server, "TERM");
+    assert!(
+        ok && output.contains("requests: 3 started, 3 answered"),
+        "{output}"
+    );
+}
+
+#[test]
+fn a_stop_ends_in_time_while_clients_crowd_in() {
+    let (server, address) = start(example("http_server").args(["--grace", "1"]));
+    let over = Arc::new(AtomicUsize::new(0));
+    let crowd: Vec<_> = (0..8)
+        .map(|_| {
+            let over = Arc::clone(&over);
+            thread::spawn(move || {
+                while over.load(Ordering::SeqCst) == 0 {
+                    drop(TcpStream::connect(address));
+                }
+            })
+        })
+        .collect();
+    let begun = Instant::now();
+    let (output, ok) = stop(server, "TERM");
+    over.store(1, Ordering::SeqCst);
+    crowd.into_iter().for_each(|client| client.join().unwrap());
+    assert!(ok, "{output}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{output}");
+}
+
+#[test]
 fn a_stop_in_mid_load_answers_every_request_that_it_has_read() {
     let (server, address) = start(&mut example("http_server"));
     let begun = Arc::new(AtomicUsize::new(0));
@@ -246,7 +290,11 @@ impl Client {
     }
 
     fn send(&mut self, path: &str) {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n");
+        self.send_as("GET", path);
+    }
+
+    fn send_as(&mut self, method: &str, path: &str) {
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n\r\n");
         // A server that is gone shows when the answer is read.
         let _ = self.stream.get_mut().write_all(request.as_bytes());
     }

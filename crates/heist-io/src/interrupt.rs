@@ -8,19 +8,17 @@
 //! nothing any more once somebody else listens: then [`signal`](crate::signal::signal) keeps what it promises.
 
 use crate::signal::{Signal, SignalKind, listen};
+use crate::sync::handlers::{AtomicBool, AtomicUsize};
+use crate::sync::{Arc, Relaxed};
 use signal_hook::low_level::{emulate_default_handler, exit};
 use signal_hook_registry::{SigId, register, unregister};
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// What a process that Ctrl-C ended exits with, as shells count: 128 and the number of the signal.
 const INTERRUPTED: i32 = 130;
 
-// ORDERING: all of this file is `SeqCst`: once per run and per Ctrl-C, and read by handlers.
 /// Those under way.
 static RUNS: AtomicUsize = AtomicUsize::new(0);
 
@@ -46,14 +44,14 @@ impl Interrupt {
         let heard = Arc::new(AtomicBool::new(false));
         let again = Arc::clone(&heard);
         let second = move || {
-            if again.swap(true, SeqCst) {
+            if again.swap(true, Relaxed) {
                 exit(INTERRUPTED);
             }
         };
         // Before the listener: who is told finds that it was heard.
         // SAFETY: INV-1: a swap of an atomic, and `_exit`.
         let action = unsafe { register(kind.as_raw(), second) }?;
-        RUNS.fetch_add(1, SeqCst);
+        RUNS.fetch_add(1, Relaxed);
         let interrupt = Self { heard, action };
         Ok((interrupt, listen(kind)?))
     }
@@ -62,7 +60,7 @@ impl Interrupt {
     pub fn end(self) {
         let heard = Arc::clone(&self.heard);
         drop(self);
-        if heard.load(SeqCst) {
+        if heard.load(Relaxed) {
             std::process::exit(INTERRUPTED);
         }
     }
@@ -71,7 +69,7 @@ impl Interrupt {
 impl Drop for Interrupt {
     fn drop(&mut self) {
         // In this order: what comes in between is not lost, it ends the process.
-        RUNS.fetch_sub(1, SeqCst);
+        RUNS.fetch_sub(1, Relaxed);
         unregister(self.action);
     }
 }
@@ -79,7 +77,7 @@ impl Drop for Interrupt {
 /// Somebody listens who is not a `run`.
 pub(crate) fn is_listened_to(kind: SignalKind) {
     if kind == SignalKind::interrupt() {
-        LISTENED.store(true, SeqCst);
+        LISTENED.store(true, Relaxed);
     }
 }
 
@@ -90,7 +88,7 @@ fn hand_back_after_the_last() -> io::Result<()> {
         return Ok(());
     }
     let action = move || {
-        if RUNS.load(SeqCst) == 0 && !LISTENED.load(SeqCst) {
+        if RUNS.load(Relaxed) == 0 && !LISTENED.load(Relaxed) {
             let _ = emulate_default_handler(number);
         }
     };

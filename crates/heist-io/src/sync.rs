@@ -41,6 +41,12 @@ mod imp {
     pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
 }
 
+/// What signal handlers touch. They are in no model.
+#[cfg(unix)]
+pub(crate) mod handlers {
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize};
+}
+
 pub(crate) use imp::*;
 pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};

@@ -89,9 +89,10 @@ async fn run(options: &Serve, counts: Arc<Counts>) -> Result<ExitCode, Box<dyn E
         .await
         .map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let address = server.local_addr()?;
+    // First: whoever has read the line may send a signal.
+    let stop = serve::Stop::new()?;
     println!("listening on http://{address}");
 
-    let stop = serve::Stop::new()?;
     let load = options
         .load
         .map(|time| load::start(&Handle::current(), address, time));

@@ -47,6 +47,10 @@ pub(crate) async fn answer(
         ),
         Err((status, text)) => (status, "text/plain; charset=utf-8", Bytes::from(text)),
     };
+    if request.method() == Method::HEAD {
+        // Its body is not asked for.
+        counts.answered.fetch_add(1, Ordering::Relaxed);
+    }
     let mut response = Response::new(Answer {
         body: Full::new(text),
         counts,
@@ -64,10 +68,10 @@ enum Reply {
 }
 
 async fn route(request: &Request<Incoming>) -> Result<Reply, (StatusCode, String)> {
-    if request.method() != Method::GET {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err((
             StatusCode::METHOD_NOT_ALLOWED,
-            "only GET is known here\n".into(),
+            "only GET and HEAD are known here\n".into(),
         ));
     }
     match request.uri().path() {

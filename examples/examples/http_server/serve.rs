@@ -81,7 +81,8 @@ impl Server {
 async fn accept(listener: TcpListener, counts: Arc<Counts>, stopped: Shared<()>, live: Arc<Live>) {
     let mut pause = SHORTEST_PAUSE;
     loop {
-        let Either::First(accepted) = race(listener.accept(), stopped.clone()).await else {
+        // In this order: however many wait to get in, it ends.
+        let Either::Second(accepted) = race(stopped.clone(), listener.accept()).await else {
             return;
         };
         match accepted {
