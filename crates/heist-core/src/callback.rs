@@ -151,7 +151,8 @@ fn push(
     let extras = header.extras_or_new();
     if header.kind() == Kind::Promise && extras.lock().bound.is_none() {
         // May start the process-wide runtime, which is not a thing to do under the lock.
-        let runtime = context::current_or_global().map(|runtime| Arc::downgrade(&runtime));
+        let runtime = context::current_or_global().ok();
+        let runtime = runtime.map(|runtime| Arc::downgrade(&runtime));
         let mut extras = extras.lock();
         extras.bound = extras.bound.take().or(runtime);
     }

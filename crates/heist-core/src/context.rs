@@ -17,6 +17,7 @@ use crate::task::block::Cache;
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::sync::OnceLock;
@@ -179,12 +180,28 @@ pub fn try_current() -> Option<Arc<dyn RuntimeContext>> {
 }
 
 /// [`try_current`], else the process-wide runtime.
-pub fn current_or_global() -> Option<Arc<dyn RuntimeContext>> {
-    try_current().or_else(|| GLOBAL.get().and_then(|provider| provider()))
+///
+/// # Errors
+///
+/// There is none, or it cannot be started.
+pub fn current_or_global() -> io::Result<Arc<dyn RuntimeContext>> {
+    if let Some(runtime) = try_current() {
+        return Ok(runtime);
+    }
+    let global = GLOBAL.get().and_then(|provider| provider());
+    global.unwrap_or_else(|| Err(no_runtime()))
 }
 
-/// Gives the process-wide runtime, started by that if need be.
-pub type GlobalProvider = fn() -> Option<Arc<dyn RuntimeContext>>;
+/// The error of what needs a runtime and finds none.
+#[cold]
+pub fn no_runtime() -> io::Error {
+    io::Error::other(
+        "there is no heist runtime here; do this in a task, or inside of `Handle::enter`",
+    )
+}
+
+/// Gives the process-wide runtime, started by that if need be. `None`: there is no such thing.
+pub type GlobalProvider = fn() -> Option<io::Result<Arc<dyn RuntimeContext>>>;
 
 static GLOBAL: OnceLock<GlobalProvider> = OnceLock::new();
 

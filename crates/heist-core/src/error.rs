@@ -379,6 +379,30 @@ impl fmt::Debug for ExceptionContext<'_> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RuntimeGone;
 
+/// `error`, and while what it came; of its kind, and with it as the source.
+pub fn during(what: impl Into<String>, error: io::Error) -> io::Error {
+    let what = what.into();
+    io::Error::new(error.kind(), During { what, error })
+}
+
+#[derive(Debug)]
+struct During {
+    what: String,
+    error: io::Error,
+}
+
+impl fmt::Display for During {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.error)
+    }
+}
+
+impl error::Error for During {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
 impl fmt::Display for RuntimeGone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the runtime is gone; do this before it is shut down, or on another one")

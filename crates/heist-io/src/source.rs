@@ -14,7 +14,7 @@
 //! * INV-3: the place of a `Waiter` in the list lives exactly as long as the `Waiter`.
 //! * INV-4: a registration is taken out of the reactor before its I/O object is dropped or given away.
 
-use crate::context::{no_runtime_error, with_driver};
+use crate::context::with_driver;
 use crate::reactor::{Key, Reactor};
 use crate::readiness::{Interest, Readiness, Ready, Snapshot};
 use crate::sync::{Arc, Mutex, mutated};
@@ -201,8 +201,7 @@ pub(crate) struct Registration {
 impl Registration {
     /// Registers `io` with the current runtime, else the process-wide one. `ready` is assumed until it proves wrong.
     pub(crate) fn new(io: &impl AsSource, ready: Ready) -> io::Result<Self> {
-        let reactor =
-            with_driver(|driver| Arc::clone(driver.reactor())).ok_or_else(no_runtime_error)?;
+        let reactor = with_driver(|driver| Arc::clone(driver.reactor()))?;
         let source = Arc::new(Source::new(ready));
         let key = reactor.register(io, &source)?;
         Ok(Self {

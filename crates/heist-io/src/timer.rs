@@ -261,9 +261,9 @@ impl Timer {
         let this = unsafe { self.get_unchecked_mut() };
         let placed = context::with_driver(|driver| this.place(driver));
         match placed {
-            Some(Some(deadline)) => this.arm(deadline, cx),
-            Some(None) => Poll::Ready(()),
-            None => context::no_runtime("sleep"),
+            Ok(Some(deadline)) => this.arm(deadline, cx),
+            Ok(None) => Poll::Ready(()),
+            Err(error) => panic!("no timer: {error}"),
         }
     }
 

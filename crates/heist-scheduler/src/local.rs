@@ -31,6 +31,7 @@ use crate::block_on::Blocked;
 use crate::config::Config;
 use crate::shutdown::{REASON, ShutdownReport, outlived};
 use crate::sync::{Arc, LIFO_STREAK, LONGEST_INTERVAL, Relaxed, Steal, full_fence};
+use crate::worker::run_timed;
 
 mod handle;
 mod shared;
@@ -54,8 +55,9 @@ pub(crate) struct Queue {
     streak: Cell<u32>,
     /// Inside of a turn of the driver: what is woken goes to the queue, in order.
     gathering: Cell<bool>,
-    /// When the driver was last looked at.
+    /// When the driver was last looked at, and up to when the busy time is counted.
     driven: Cell<Instant>,
+    counted: Cell<Instant>,
     shard: LocalShard,
 }
 
@@ -83,6 +85,7 @@ impl LocalScheduler {
             streak: Cell::new(0),
             gathering: Cell::new(false),
             driven: Cell::new(shared.started),
+            counted: Cell::new(shared.started),
             shard,
         };
         Ok(Self {
@@ -169,6 +172,7 @@ impl LocalScheduler {
              await instead, or use a multi-threaded runtime"
         );
         let _blocked = Blocked::announce(self.shared.parker());
+        self.queue.counted.set(self.shared.platform.now());
         worker_frame(&self.shared, &self.queue, 0, f)
     }
 
@@ -184,8 +188,7 @@ impl LocalScheduler {
             }
         }
         if !self.queue.is_empty() || !may_sleep() {
-            let now = self.shared.platform.now();
-            self.shared.set_clock(now);
+            let now = self.count_busy();
             if now.saturating_duration_since(self.queue.driven.get()) >= DRIVER_INTERVAL {
                 self.drive(Wait::Never);
             }
@@ -216,6 +219,7 @@ impl LocalScheduler {
     }
 
     fn drive(&self, wait: Wait) {
+        self.count_busy();
         self.queue.gathering.set(true);
         guarded(ExceptionKind::Waker, Some(&*self.shared), || {
             self.shared.driver.turn(0, wait);
@@ -224,10 +228,20 @@ impl LocalScheduler {
         self.shared.turns.add(1);
         let now = self.shared.platform.now();
         self.queue.driven.set(now);
+        self.queue.counted.set(now);
         self.shared.set_clock(now);
         if self.shared.pool.is_starved() {
             self.shared.pool.retry(&self.shared);
         }
+    }
+
+    /// Counts the time since the last look at the clock as busy. Returns the time.
+    fn count_busy(&self) -> Instant {
+        let now = self.shared.platform.now();
+        let took = now.saturating_duration_since(self.queue.counted.replace(now));
+        self.shared.busy_ns.add(took.as_nanos() as u64);
+        self.shared.set_clock(now);
+        now
     }
 
     fn next(&self) -> Option<Runnable> {
@@ -258,10 +272,20 @@ impl LocalScheduler {
     }
 
     fn poll(&self, runnable: Runnable) {
-        if let Ran::Yielded(runnable) = runnable.run() {
+        let shared = &*self.shared;
+        let (queued, in_slot) = self.queue.lengths();
+        shared.queued.set(queued as u64);
+        shared.in_slot.set(in_slot as u64);
+        shared.poll_seq.add(1);
+        let ran = if shared.config.debug {
+            run_timed(shared, &shared.config, runnable)
+        } else {
+            runnable.run()
+        };
+        shared.poll_seq.add(1);
+        if let Ran::Yielded(runnable) = ran {
             self.queue.push(runnable);
         }
-        self.shared.polls.add(1);
     }
 
     fn shut_down(&self, grace: Duration) -> ShutdownReport {
@@ -341,10 +365,15 @@ impl Queue {
     }
 
     fn is_empty(&self) -> bool {
+        self.lengths() == (0, 0)
+    }
+
+    /// Tasks in the queue, and in the LIFO slot.
+    fn lengths(&self) -> (usize, usize) {
         let lifo = self.lifo.take();
-        let empty = lifo.is_none() && self.ready.borrow().is_empty();
+        let in_slot = usize::from(lifo.is_some());
         self.lifo.set(lifo);
-        empty
+        (self.ready.borrow().len(), in_slot)
     }
 }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use heist_core::error::{ExceptionContext, ExceptionKind, drop_quietly, panic_message};
+use heist_core::error::{ExceptionContext, ExceptionKind, drop_quietly, during, panic_message};
 use heist_core::platform::{Parker, Platform};
 
 use crate::config::{Config, ExceptionHandler};
@@ -88,10 +88,7 @@ impl Threads {
                 self.change(number, |member| member.handle = Some(handle));
                 Ok(())
             }
-            Err(error) => Err(io::Error::new(
-                error.kind(),
-                format!("cannot start thread {name:?}: {error}"),
-            )),
+            Err(error) => Err(during(format!("cannot start thread {name:?}"), error)),
         }
     }
 

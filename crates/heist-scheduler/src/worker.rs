@@ -24,15 +24,16 @@
 use std::convert::Infallible;
 use std::time::Instant;
 
+use heist_core::context::RuntimeContext;
 use heist_core::error::{ExceptionContext, ExceptionKind};
 use heist_core::platform::Parker;
 use heist_core::task::{Ran, Runnable};
 
+use crate::config::Config;
 use crate::queue::{INJECTOR_REST, Local, Slot};
 use crate::rng::Rng;
 use crate::shared::{OPEN, Shared};
 use crate::sync::{Arc, LIFO_STREAK, Relaxed};
-use heist_core::context::RuntimeContext;
 
 mod maintenance;
 mod rest;
@@ -148,7 +149,7 @@ impl<'a> Worker<'a> {
         let before = sequence.load(Relaxed);
         sequence.store(before.wrapping_add(1), Relaxed);
         let ran = if self.debug {
-            self.run_timed(runnable)
+            run_timed(self.shared, &self.shared.config, runnable)
         } else {
             runnable.run()
         };
@@ -284,21 +285,21 @@ impl<'a> Worker<'a> {
     fn more_work(&self) -> bool {
         !self.local.is_bare() || self.shared.has_work()
     }
+}
 
-    /// Times the poll, in debug mode.
-    #[cold]
-    fn run_timed(&self, runnable: Runnable) -> Ran {
-        let task = runnable.task_ref();
-        let before = self.shared.platform.now();
-        let ran = runnable.run();
-        let took = self.shared.platform.now().saturating_duration_since(before);
-        if took >= self.shared.config.slow_poll_threshold {
-            let name = task.name();
-            let message = format!("a poll took {took:?}");
-            let exception = ExceptionContext::new(ExceptionKind::Runtime, &message);
-            self.shared
-                .report(&exception.with_task(task.id(), &name, task.spawn_location()));
-        }
-        ran
+/// Polls a task and reports it if that took too long: debug mode.
+#[cold]
+pub(crate) fn run_timed(runtime: &dyn RuntimeContext, config: &Config, runnable: Runnable) -> Ran {
+    let task = runnable.task_ref();
+    let now = || runtime.platform().now();
+    let before = now();
+    let ran = runnable.run();
+    let took = now().saturating_duration_since(before);
+    if took >= config.slow_poll_threshold {
+        let name = task.name();
+        let message = format!("a poll took {took:?}");
+        let exception = ExceptionContext::new(ExceptionKind::Runtime, &message);
+        runtime.report(&exception.with_task(task.id(), &name, task.spawn_location()));
     }
+    ran
 }

@@ -104,10 +104,12 @@ pub(crate) fn run_with<F: Future>(builder: Builder, main: F) -> F::Output {
 fn run_local<F: Future>(builder: Builder, main: F) -> F::Output {
     let meta = Meta::caller();
     let runtime = started(builder.build_local());
+    let role = global::offer(runtime.handle());
     let interrupt = Interrupt::listen(runtime.handle());
     let root = interrupt.watch(runtime.handle(), main);
     let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on_with(root, meta)));
     drop(runtime);
+    drop(role);
     interrupt.end();
     outcome.unwrap_or_else(|payload| resume_unwind(payload))
 }

@@ -20,6 +20,7 @@ use std::io;
 use std::sync::Arc;
 
 use heist_core::context::{self, RuntimeContext};
+use heist_core::error::during;
 
 use crate::runtime::{Builder, Handle, Runtime};
 use crate::shim::{self, MutexGuard, PoisonError};
@@ -52,7 +53,9 @@ pub(crate) fn handle() -> Option<io::Result<Handle>> {
         if let Some(handle) = state.handle() {
             return Ok(handle.clone());
         }
-        let runtime = Builder::new().build()?;
+        let built = Builder::new().build();
+        let runtime =
+            built.map_err(|error| during("cannot start the process-wide runtime", error))?;
         let handle = runtime.handle().clone();
         *state = State::Own(runtime);
         Ok(handle)
@@ -124,8 +127,8 @@ ctor::declarative::ctor! {
     }
 }
 
-fn provide() -> Option<Arc<dyn RuntimeContext>> {
-    handle()?.ok().map(|handle| handle.context())
+fn provide() -> Option<io::Result<Arc<dyn RuntimeContext>>> {
+    Some(handle()?.map(|handle| handle.context()))
 }
 
 /// Why [`Builder::build_global`] did not start the process-wide runtime.

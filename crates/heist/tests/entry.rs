@@ -230,6 +230,31 @@ fn the_process_wide_runtime_is_that_of_run_while_it_lasts() {
 }
 
 #[test]
+fn a_local_main_is_the_first_task_and_its_runtime_the_process_wide_one() {
+    #[heist::main(local)]
+    async fn local_main() {
+        println!("main is {}", heist::task::current().name());
+        let spawn = || heist::spawn(async { thread_name() }).wait_blocking();
+        let outside = thread::spawn(spawn);
+        let ran_on = heist::spawn_blocking(|| outside.join().unwrap().unwrap());
+        assert_eq!(ran_on.await.unwrap(), thread_name());
+    }
+    let Some(command) = child() else {
+        local_main();
+        // The role is free again.
+        let elsewhere = heist::spawn(async { thread_name() }).wait_blocking();
+        assert_ne!(elsewhere.unwrap(), thread_name());
+        println!("over");
+        return;
+    };
+    bounded(|| {
+        let output = finish(command);
+        assert!(output.contains("main is Task-1\n"), "{output}");
+        assert!(output.contains("over"), "{output}");
+    });
+}
+
+#[test]
 fn the_process_wide_runtime_can_be_configured_before_its_first_use() {
     let Some(command) = child() else {
         Runtime::builder()

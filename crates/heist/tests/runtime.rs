@@ -97,9 +97,12 @@ fn two_tasks_that_wake_each_other_keep_nobody_waiting() {
         let runtime = lone_worker();
         let wakers: Arc<[Mutex<Option<Waker>>; 2]> = Arc::default();
         let stop = Arc::new(AtomicBool::new(false));
+        let polls = Arc::new(AtomicUsize::new(0));
         let player = |mine: usize| {
             let (wakers, stop) = (Arc::clone(&wakers), Arc::clone(&stop));
+            let polls = Arc::clone(&polls);
             poll_fn(move |cx| {
+                polls.fetch_add(1, Ordering::SeqCst);
                 if stop.load(Ordering::SeqCst) {
                     return Poll::Ready(());
                 }
@@ -110,12 +113,17 @@ fn two_tasks_that_wake_each_other_keep_nobody_waiting() {
             })
         };
         let (ping, pong) = (runtime.spawn(player(0)), runtime.spawn(player(1)));
-        let third = runtime.spawn(async {
+        let count = Arc::clone(&polls);
+        let third = runtime.spawn(async move {
+            let before = count.load(Ordering::SeqCst);
             for _ in 0..100 {
                 yield_now().await;
             }
+            count.load(Ordering::SeqCst) - before
         });
-        runtime.block_on(third).unwrap();
+        let meanwhile = runtime.block_on(third).unwrap();
+        // A few of theirs for each of its own.
+        assert!(meanwhile < 1000, "{meanwhile}");
         stop.store(true, Ordering::SeqCst);
         for player in [ping, pong] {
             player.abort();

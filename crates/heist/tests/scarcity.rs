@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +18,7 @@ use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use futures_lite::future::poll_once;
+use futures_lite::future::{block_on, poll_once};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use heist::net::UnixStream;
 use heist::{Builder, Handle, Runtime, promise};
@@ -87,9 +88,47 @@ fn a_runtime_that_gets_no_thread_names_it_and_takes_back_the_others() {
         let error = builder.build().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
         assert!(error.to_string().contains("\"few-"), "{error}");
+        assert_eq!(first_cause(&error), Some(rustix::io::Errno::AGAIN));
         unlimit_memory();
         assert_eq!(threads(), before, "threads were left");
     });
+}
+
+#[test]
+fn a_process_wide_runtime_that_cannot_be_started_says_why() {
+    alone(|| {
+        let before = getrlimit(Resource::Nofile);
+        let current = Some(0);
+        setrlimit(Resource::Nofile, Rlimit { current, ..before }).unwrap();
+        let socket = heist::net::UdpSocket::bind("127.0.0.1:0");
+        let lookup = heist::net::lookup_host("localhost:80");
+        let lookup = block_on(lookup).err().unwrap();
+        let refused = catch_unwind(|| drop(heist::spawn(async {}))).unwrap_err();
+        let sleep = heist::time::sleep(Duration::ZERO);
+        let sleep = catch_unwind(AssertUnwindSafe(|| block_on(poll_once(sleep)))).unwrap_err();
+        let socket = block_on(socket).unwrap_err();
+        setrlimit(Resource::Nofile, before).unwrap();
+        for told in [
+            lookup.to_string(),
+            *refused.downcast::<String>().unwrap(),
+            *sleep.downcast::<String>().unwrap(),
+        ] {
+            assert!(told.contains("the process-wide runtime"), "{told}");
+        }
+        assert_eq!(first_cause(&lookup), Some(rustix::io::Errno::MFILE));
+        assert!(first_cause(&socket).is_some());
+        // It can be started now.
+        assert_eq!(heist::spawn(async { 5 }).wait_blocking().unwrap(), 5);
+    });
+}
+
+/// What the system said.
+fn first_cause(error: &io::Error) -> Option<rustix::io::Errno> {
+    let mut cause = error;
+    while let Some(next) = std::error::Error::source(cause) {
+        cause = next.downcast_ref()?;
+    }
+    rustix::io::Errno::from_io_error(cause)
 }
 
 #[test]

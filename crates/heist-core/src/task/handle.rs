@@ -362,6 +362,7 @@ impl<T> Task<T> {
     }
 
     /// A task for a runtime that is gone: cancelled at once, [`TaskError::is_runtime_gone`].
+    #[doc(hidden)]
     pub fn gone(meta: Meta) -> Self {
         Self(Join::gone::<Anywhere>(meta))
     }
@@ -470,6 +471,7 @@ impl<T> LocalTask<T> {
     }
 
     /// A task for a runtime that is gone: cancelled at once, [`TaskError::is_runtime_gone`].
+    #[doc(hidden)]
     pub fn gone(meta: Meta) -> Self {
         Self {
             join: Join::gone::<OneThread>(meta),

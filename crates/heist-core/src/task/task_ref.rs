@@ -145,6 +145,7 @@ impl TaskRef {
 
     /// [`cancel_with`](TaskRef::cancel_with) for the end of the runtime: of many such calls one takes effect, so that the clean-up
     /// that it starts is not taken for one that refuses to end.
+    #[doc(hidden)]
     pub fn cancel_at_the_end(&self, reason: impl Into<Cow<'static, str>>) -> bool {
         let mut extras = self.header().extras_or_new().lock();
         let first = !std::mem::replace(&mut extras.told_of_the_end, true);

@@ -264,7 +264,7 @@ async fn look_up(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
         );
     };
     {
-        let runtime = current_or_global().ok_or_else(crate::context::no_runtime_error)?;
+        let runtime = current_or_global()?;
         runtime
             .call_blocking(Box::new(job))
             .map_err(|_job| RuntimeGone)?;

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use heist_core::context::{Job, RuntimeContext};
 use heist_core::driver::Driver;
@@ -43,10 +43,15 @@ pub(crate) struct LocalShared {
     pub(super) owner: ThreadId,
     pub(super) clock_ms: AtomicU32,
     pub(super) started: Instant,
-    pub(super) polls: Counter,
+    /// Twice the polls; odd inside of one.
+    pub(super) poll_seq: Counter,
     pub(super) lifo_polls: Counter,
     pub(super) parks: Counter,
     pub(super) turns: Counter,
+    pub(super) busy_ns: Counter,
+    /// Tasks in the queue, and in the LIFO slot, when the last poll began.
+    pub(super) queued: Counter,
+    pub(super) in_slot: Counter,
     pub(super) me: Weak<LocalShared>,
 }
 
@@ -81,10 +86,13 @@ impl LocalShared {
             owner: thread::current().id(),
             clock_ms: AtomicU32::new(0),
             started,
-            polls: Counter::default(),
+            poll_seq: Counter::default(),
             lifo_polls: Counter::default(),
             parks: Counter::default(),
             turns: Counter::default(),
+            busy_ns: Counter::default(),
+            queued: Counter::default(),
+            in_slot: Counter::default(),
             me: Weak::clone(me),
         });
         shared.registry.anchor(&shared);
@@ -128,11 +136,16 @@ impl LocalShared {
     pub(super) fn metrics(&self) -> Metrics {
         let (blocking_threads, idle_blocking_threads, queued_blocking) = self.pool.counts();
         let asleep = self.asleep.load(Relaxed);
+        let sequence = self.poll_seq.get();
         let worker = WorkerMetrics {
-            polls: self.polls.get(),
+            polls: sequence / 2,
             lifo_polls: self.lifo_polls.get(),
             parks: self.parks.get(),
             driver_turns: self.turns.get(),
+            busy: Duration::from_nanos(self.busy_ns.get()),
+            queued: self.queued.get() as usize,
+            lifo: self.in_slot.get() != 0,
+            polling: sequence % 2 == 1,
             ..WorkerMetrics::default()
         };
         Metrics {

@@ -101,7 +101,7 @@ impl Handle {
     fn global() -> Self {
         match global::handle() {
             Some(Ok(handle)) => handle,
-            Some(Err(error)) => panic!("cannot start the process-wide runtime: {error}"),
+            Some(Err(error)) => panic!("{error}"),
             None => {
                 panic!("there is no process-wide runtime in a model; build a runtime and enter it")
             }
