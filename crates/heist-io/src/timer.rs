@@ -263,7 +263,7 @@ impl Timer {
         match placed {
             Ok(Some(deadline)) => this.arm(deadline, cx),
             Ok(None) => Poll::Ready(()),
-            Err(error) => panic!("no timer: {error}"),
+            Err(error) => panic!("`sleep` needs a heist runtime with a timer: {error}"),
         }
     }
 
