@@ -10,7 +10,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use heist::time::timeout;
-use support::{bounded, child, lone_worker};
+use support::{bounded, child, lone_worker, runtime};
 
 const TIMES: usize = 50_000;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -69,6 +69,33 @@ fn a_cancelled_task_leaves_nothing() {
             task.cancel();
             assert!(runtime.block_on(task).unwrap_err().is_cancelled());
         });
+    };
+    bounded(move || assert!(command.status().unwrap().success()));
+}
+
+/// Many at a time, on several workers, which take each other's timers away.
+#[test]
+fn many_timeouts_at_once_leave_nothing() {
+    const AT_ONCE: usize = 10_000;
+    let Some(mut command) = child() else {
+        let runtime = runtime(4);
+        let round = || {
+            let tasks: Vec<_> = (0..AT_ONCE)
+                .map(|_| runtime.spawn(timeout(HOUR, pending::<()>())))
+                .collect();
+            for task in &tasks {
+                task.cancel();
+            }
+            for task in tasks {
+                assert!(runtime.block_on(task).unwrap_err().is_cancelled());
+            }
+        };
+        (0..5).for_each(|_| round());
+        let before = resident();
+        (0..10).for_each(|_| round());
+        let grown = resident().saturating_sub(before);
+        assert!(grown < 4 * LIMIT, "{grown} bytes");
+        return;
     };
     bounded(move || assert!(command.status().unwrap().success()));
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use futures_lite::future::{block_on, poll_once};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
-use heist::net::UnixStream;
+use heist::net::{UnixDatagram, UnixStream};
 use heist::{Builder, Handle, Runtime, promise};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{bounded, child, runtime};
@@ -309,13 +309,27 @@ fn a_program_that_is_executed_inherits_no_descriptor() {
         };
         let before = list();
         let runtime = runtime(2);
-        let (_listener, _stream) = runtime.block_on(async {
+        let path = std::env::temp_dir().join(format!("heist-inherits-{}", std::process::id()));
+        let _open = runtime.block_on(async {
             let listener = heist::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let stream = heist::net::TcpStream::connect(address).await.unwrap();
-            let _user = heist::signal::signal(heist::signal::SignalKind::user_defined1()).unwrap();
-            (listener, stream)
+            let accepted = listener.accept().await.unwrap();
+            let datagrams = heist::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let unix = heist::net::UnixListener::bind(&path).unwrap();
+            let client = UnixStream::connect(&path).await.unwrap();
+            let server = unix.accept().await.unwrap();
+            let local = (UnixStream::pair().unwrap(), UnixDatagram::pair().unwrap());
+            let user = heist::signal::signal(heist::signal::SignalKind::user_defined1()).unwrap();
+            (
+                listener,
+                stream,
+                accepted,
+                datagrams,
+                (unix, client, server, local, user),
+            )
         });
+        fs::remove_file(path).unwrap();
         assert_eq!(list(), before);
     });
 }

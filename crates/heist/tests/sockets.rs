@@ -1,0 +1,239 @@
+//! Peers that refuse, reset, close halfway or vanish, on several workers and with the halves of a stream in two tasks.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+#![cfg(unix)]
+
+mod support;
+
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
+
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use heist::io::Async;
+use heist::net::{TcpListener, TcpStream, UnixStream};
+use heist::{Runtime, Task};
+use socket2::SockRef;
+use support::{bounded, lone_worker, runtime};
+
+/// A stream of a runtime, and its peer in the hands of the test.
+fn tcp(runtime: &Runtime) -> (TcpStream, std::net::TcpStream) {
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, _) = runtime.block_on(listener.accept()).unwrap();
+    (stream, peer)
+}
+
+/// Closes so that the other side is reset.
+fn reset(peer: std::net::TcpStream) {
+    SockRef::from(&peer)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+}
+
+fn spawn<F: Future<Output = io::Result<T>> + Send + 'static, T: Send + 'static>(
+    runtime: &Runtime,
+    future: F,
+) -> Task<io::Result<T>> {
+    runtime.spawn(future)
+}
+
+/// More than the buffers of both sides hold.
+const MUCH: usize = 32 << 20;
+
+#[test]
+fn a_connection_that_nobody_takes_is_refused() {
+    bounded(|| {
+        let runtime = runtime(2);
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let refused = runtime.block_on(TcpStream::connect(address)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        let missing = UnixStream::connect("/nonexistent/socket");
+        let missing = runtime.block_on(missing).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        // The addresses of a name are tried in turn.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let there = [address, listener.local_addr().unwrap()];
+        let stream = runtime.block_on(TcpStream::connect(&there[..])).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), there[1]);
+    });
+}
+
+#[test]
+fn a_reset_ends_a_read_and_a_write_in_two_tasks() {
+    bounded(|| {
+        let runtime = runtime(4);
+        for _ in 0..100 {
+            let (stream, peer) = tcp(&runtime);
+            let (mut reading, mut writing) = stream.into_split();
+            let read = spawn(&runtime, async move { reading.read(&mut [0; 16]).await });
+            let much = vec![1; MUCH];
+            let write = spawn(&runtime, async move { writing.write_all(&much).await });
+            // Something has come, so that the reset finds the writer in its write.
+            (&peer).read_exact(&mut [0; 1024]).unwrap();
+            reset(peer);
+            let kinds = [
+                read.wait_blocking().unwrap().unwrap_err().kind(),
+                write.wait_blocking().unwrap().unwrap_err().kind(),
+            ];
+            // The system tells each side of a socket once which error it was.
+            for kind in kinds {
+                let expected = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+                assert!(expected.contains(&kind), "{kinds:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_peer_that_vanishes_in_the_middle_of_a_vectored_write_ends_it() {
+    bounded(|| {
+        let runtime = runtime(2);
+        let (tcp, tcp_peer) = tcp(&runtime);
+        let (unix, unix_peer) = {
+            let _entered = runtime.enter();
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            (UnixStream::try_from(ours).unwrap(), theirs)
+        };
+        async fn all<S: futures_lite::AsyncWrite + Unpin>(mut stream: S) -> io::Result<usize> {
+            let part = vec![7; MUCH / 4];
+            let mut written = 0;
+            while written < MUCH {
+                let parts = [IoSlice::new(&part), IoSlice::new(&part)];
+                written += stream.write_vectored(&parts).await?;
+            }
+            Ok(written)
+        }
+        let tcp = spawn(&runtime, all(tcp));
+        let unix = spawn(&runtime, all(unix));
+        (&tcp_peer).read_exact(&mut [0; 4096]).unwrap();
+        (&unix_peer).read_exact(&mut [0; 4096]).unwrap();
+        drop((tcp_peer, unix_peer));
+        for written in [tcp, unix] {
+            let error = written.wait_blocking().unwrap().unwrap_err();
+            let expected = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+            assert!(expected.contains(&error.kind()), "{error}");
+        }
+    });
+}
+
+#[test]
+fn a_half_that_is_closed_leaves_the_other_one_open() {
+    bounded(|| {
+        let runtime = runtime(2);
+        let (stream, mut peer) = tcp(&runtime);
+        let (mut reading, mut writing) = stream.into_split();
+        let read = spawn(&runtime, async move {
+            let mut all = Vec::new();
+            reading.read_to_end(&mut all).await?;
+            Ok(all)
+        });
+        peer.write_all(b"question").unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read.wait_blocking().unwrap().unwrap(), b"question");
+        let write = spawn(&runtime, async move {
+            writing.write_all(&[1; 100_000]).await?;
+            writing.close().await
+        });
+        let mut answer = Vec::new();
+        peer.read_to_end(&mut answer).unwrap();
+        write.wait_blocking().unwrap().unwrap();
+        assert_eq!(answer, [1; 100_000]);
+    });
+}
+
+/// What waits for something else is left alone by a hang-up that stays.
+#[test]
+fn a_permanent_hang_up_does_not_keep_the_driver_awake() {
+    bounded(|| {
+        let runtime = lone_worker();
+        let (stream, peer) = tcp(&runtime);
+        let (reading, _writing) = {
+            let _entered = runtime.enter();
+            let (reading, writing) = rustix::pipe::pipe().unwrap();
+            rustix::io::ioctl_fionbio(reading.as_fd(), true).unwrap();
+            (Async::new(reading).unwrap(), drop(writing))
+        };
+        drop(peer);
+        runtime.block_on(async {
+            // Both ends are seen, and nobody waits for anything of theirs after that.
+            assert_eq!((&stream).read(&mut [0; 1]).await.unwrap(), 0);
+            let end = reading.read_with(|fd| Ok(rustix::io::read(fd, &mut [0; 1])?));
+            assert_eq!(end.await.unwrap(), 0);
+            let before = turns(&runtime);
+            for _ in 0..20 {
+                heist::time::sleep(Duration::from_millis(5)).await;
+            }
+            let turns = turns(&runtime) - before;
+            assert!(turns < 200, "{turns} turns for 20 timers");
+        });
+    });
+}
+
+fn turns(runtime: &Runtime) -> u64 {
+    let workers = runtime.handle().metrics().workers;
+    workers.iter().map(|worker| worker.driver_turns).sum()
+}
+
+/// Connections come and go on other threads while their data is on the way.
+#[test]
+fn clients_that_come_and_go_lose_nothing_and_leave_nothing() {
+    const CLIENTS: usize = 8;
+    const TIMES: usize = 200;
+    bounded(|| {
+        let runtime = runtime(2);
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = runtime.spawn(async move {
+            let mut answered = Vec::new();
+            while answered.len() < CLIENTS * TIMES {
+                let (mut stream, _) = listener.accept().await?;
+                answered.push(heist::spawn(async move {
+                    let mut question = [0; 4];
+                    // Every other client hangs up in mid-question.
+                    if stream.read_exact(&mut question).await.is_err() {
+                        return false;
+                    }
+                    let _ = stream.write_all(&question).await;
+                    true
+                }));
+            }
+            let mut whole = 0;
+            for task in answered {
+                whole += usize::from(task.await.unwrap());
+            }
+            io::Result::Ok(whole)
+        });
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| thread::spawn(move || drive(address, client, TIMES)))
+            .collect();
+        clients
+            .into_iter()
+            .for_each(|client| client.join().unwrap());
+        let whole = runtime.block_on(server).unwrap().unwrap();
+        assert_eq!(whole, CLIENTS * TIMES / 2);
+    });
+}
+
+fn drive(address: SocketAddr, client: usize, times: usize) {
+    for n in 0..times {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        if n % 2 == 0 {
+            let question = [client as u8, n as u8, 3, 4];
+            stream.write_all(&question).unwrap();
+            let mut answer = [0; 4];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(answer, question);
+        } else {
+            stream.write_all(&[0; 2]).unwrap();
+            if n % 4 == 1 {
+                reset(stream);
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Sleeps, timeouts and intervals by the real clock, on several workers. None of them is early; how late they are is
+//! measured elsewhere.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
+mod support;
+
+use std::pin::Pin;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_lite::future::{or, poll_once};
+use heist::time::{
+    MissedTickBehavior, Sleep, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
+};
+use support::{bounded, lone_worker, runtime};
+
+const MS: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn no_sleep_is_early_on_several_workers() {
+    bounded(|| {
+        let runtime = runtime(4);
+        let sleeps: Vec<_> = (0..4000_u32)
+            .map(|n| {
+                runtime.spawn(async move {
+                    // From 0 to 40 ms, in steps that are no whole number of anything.
+                    let time = n * Duration::from_nanos(10_007);
+                    let begun = Instant::now();
+                    sleep(time).await;
+                    begun.elapsed() >= time
+                })
+            })
+            .collect();
+        for sleep in sleeps {
+            assert!(runtime.block_on(sleep).unwrap(), "a sleep was early");
+        }
+    });
+}
+
+/// Polls it on whichever worker the task is on, and then lets another one have it.
+async fn armed(mut sleep: Pin<Box<Sleep>>) -> Pin<Box<Sleep>> {
+    assert!(poll_once(&mut sleep).await.is_none());
+    sleep
+}
+
+#[test]
+fn a_sleep_that_is_reset_elsewhere_ends_at_its_new_time() {
+    bounded(|| {
+        let runtime = runtime(2);
+        for n in 0..50 {
+            let earlier = runtime.spawn(async {
+                let mut sleep = heist::spawn(armed(Box::pin(sleep(HOUR)))).await.unwrap();
+                let new = Instant::now() + MS;
+                sleep.as_mut().reset(new);
+                sleep.await;
+                Instant::now() >= new
+            });
+            let later = runtime.spawn(async move {
+                let old = Instant::now() + MS;
+                let mut sleep = heist::spawn(armed(Box::pin(sleep_until(old + 9 * MS))))
+                    .await
+                    .unwrap();
+                let new = old + 10 * MS + n * MS / 10;
+                sleep.as_mut().reset(new);
+                sleep.await;
+                Instant::now() >= new
+            });
+            assert!(runtime.block_on(earlier).unwrap(), "early");
+            assert!(runtime.block_on(later).unwrap(), "early");
+        }
+    });
+}
+
+#[test]
+fn a_sleep_may_be_awaited_on_another_runtime_than_it_was_armed_on() {
+    bounded(|| {
+        let (first, second) = (runtime(1), runtime(1));
+        let begun = Instant::now();
+        let sleep = first.spawn(armed(Box::pin(sleep(20 * MS))));
+        let sleep = first.block_on(sleep).unwrap();
+        second.block_on(second.spawn(sleep)).unwrap();
+        assert!(begun.elapsed() >= 20 * MS);
+    });
+}
+
+#[test]
+fn the_ticks_of_an_interval_do_not_drift() {
+    bounded(|| {
+        let runtime = runtime(2);
+        let start = Instant::now();
+        let ticks = runtime.spawn(async move {
+            let mut interval = interval_at(start, MS);
+            let mut ticks = Vec::new();
+            for _ in 0..200 {
+                let tick = interval.tick().await;
+                assert!(Instant::now() >= tick, "a tick was early");
+                ticks.push(tick);
+            }
+            ticks
+        });
+        let ticks = runtime.block_on(ticks).unwrap();
+        let expected: Vec<_> = (0..200).map(|n| start + n * MS).collect();
+        assert_eq!(ticks, expected);
+        assert!(start.elapsed() >= 199 * MS);
+    });
+}
+
+#[test]
+fn a_tick_that_was_missed_is_made_up_for_as_was_asked() {
+    bounded(|| {
+        let runtime = lone_worker();
+        runtime.block_on(async {
+            let now = |behavior| async move {
+                let mut interval = interval(10 * MS);
+                interval.set_missed_tick_behavior(behavior);
+                let first = interval.tick().await;
+                thread::sleep(35 * MS);
+                let late = interval.tick().await - first;
+                let next = interval.tick().await - first;
+                (late, next)
+            };
+            let (late, next) = now(MissedTickBehavior::Burst).await;
+            assert_eq!((late, next), (10 * MS, 20 * MS));
+            let (late, next) = now(MissedTickBehavior::Delay).await;
+            assert!(late == 10 * MS && next >= 45 * MS, "{late:?} {next:?}");
+            let (late, next) = now(MissedTickBehavior::Skip).await;
+            assert!(late == 10 * MS && next >= 40 * MS, "{late:?} {next:?}");
+            assert_eq!(next.as_nanos() % (10 * MS).as_nanos(), 0);
+        });
+    });
+}
+
+#[test]
+fn a_timeout_drops_what_it_waited_for_and_one_that_is_ready_wins() {
+    bounded(|| {
+        let runtime = runtime(2);
+        let drops = support::Drops::default();
+        let guard = drops.guard();
+        let never = async move {
+            let _guard = guard;
+            std::future::pending::<()>().await;
+        };
+        let begun = Instant::now();
+        let late = runtime.block_on(timeout(5 * MS, never));
+        assert!(late.is_err() && begun.elapsed() >= 5 * MS);
+        assert_eq!(drops.count(), 1);
+        let past = Instant::now() - MS;
+        assert_eq!(runtime.block_on(timeout_at(past, async { 3 })).unwrap(), 3);
+        assert_eq!(runtime.block_on(timeout(HOUR, async { 4 })).unwrap(), 4);
+        runtime.block_on(or(sleep(HOUR), sleep(MS)));
+    });
+}
+
+/// A worker that sleeps for an hour is woken by a timer that another thread arms.
+#[test]
+fn an_earlier_timer_of_another_thread_wakes_who_sleeps_for_a_later_one() {
+    bounded(|| {
+        let runtime = lone_worker();
+        let far = runtime.spawn(sleep(HOUR));
+        for _ in 0..100 {
+            // The root polls on this thread, and arms its timer here.
+            let begun = Instant::now();
+            runtime.block_on(sleep(MS));
+            assert!(begun.elapsed() >= MS);
+        }
+        assert!(!far.is_finished());
+    });
+}
