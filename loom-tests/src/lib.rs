@@ -4,13 +4,18 @@
 //! model that must catch it. Without `--cfg loom` this package is empty.
 
 #![cfg(loom)]
+#![allow(clippy::missing_panics_doc, reason = "a model fails by panicking")]
 
+pub mod actors;
+pub mod kinds;
+pub mod promise;
+pub mod races;
 mod scheduler;
 mod task;
 pub mod whole;
 
 pub use scheduler::{Local, Runtime, Scheduler};
-pub use task::{Body, Counting, Counts, Opener, Output, World};
+pub use task::{Beside, Body, Counting, Counts, Handle, Opener, Output, World};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -176,9 +181,14 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ("taken_while_nobody_watches", "watch-alone"),
     ("taken_while_nobody_watches", "watch-unseen"),
     ("a_task_is_run_and_the_runtime_ends", "sleep-fence"),
-    ("racing_pairs_of_a_queued_task", "task-word-relaxed"),
-    ("racing_pairs_of_an_idle_task", "task-word-relaxed"),
-    ("racing_pairs_of_a_finished_task", "late-callback-forgotten"),
+    ("racing_pairs_of_a_task", "task-word-relaxed"),
+    ("racing_pairs_of_a_task", "late-callback-forgotten"),
+    ("racing_pairs_of_a_task", "waker-not-given-up"),
+    ("racing_pairs_of_a_blocking_closure", "task-word-relaxed"),
+    ("racing_pairs_of_a_local_task", "late-callback-forgotten"),
+    ("racing_pairs_of_a_local_task", "waker-not-given-up"),
+    ("racing_pairs_of_a_promise", "promise-unclaimed"),
+    ("racing_pairs_of_a_promise", "promise-output-forgotten"),
     ("a_wake_by_value_races_with_the_poll", "waker-not-given-up"),
     (
         "two_wakes_and_a_cancel_race_with_the_poll",
@@ -199,19 +209,11 @@ pub fn planted(defect: &str) -> bool {
 /// Explores `model`, and prints how much that was.
 ///
 /// `LOOM_MAX_PREEMPTIONS` bounds the pre-emptions (default 2), `HEIST_MUTATION` plants a defect.
-///
-/// # Panics
-///
-/// If an interleaving fails.
 pub fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
     explore_with_fewer(0, name, model);
 }
 
 /// The same with so many pre-emptions less, for models that would take minutes with all of them.
-///
-/// # Panics
-///
-/// If an interleaving fails.
 pub fn explore_with_fewer(fewer: usize, name: &str, model: impl Fn() + Send + Sync + 'static) {
     if let Ok(mutation) = std::env::var("HEIST_MUTATION") {
         heist_core::sync::set_mutation(&mutation);

@@ -144,6 +144,14 @@ impl Runtime {
         Self(scheduler)
     }
 
+    /// Queues a runnable.
+    pub fn submit(&self, runnable: Runnable) {
+        assert!(
+            self.0.slot.swap(runnable).is_none(),
+            "a task has one runnable"
+        );
+    }
+
     /// Runs the task once if it is queued, on a thread that is no worker. Puts it back if it yields.
     pub fn run_once(&self) -> bool {
         let Some(runnable) = self.0.slot.take() else {
@@ -161,10 +169,6 @@ impl Runtime {
     }
 
     /// Calls `f` inside of a worker's frame.
-    ///
-    /// # Panics
-    ///
-    /// If another thread is in one.
     pub fn frame<R>(&self, f: impl FnOnce() -> R) -> R {
         let local = Local(
             self.0
@@ -188,10 +192,6 @@ impl Runtime {
     }
 
     /// Takes the runtime down.
-    ///
-    /// # Panics
-    ///
-    /// If a task is left.
     pub fn close(&self) {
         self.0.registry.close();
         assert!(self.0.registry.release(), "a task is left");

@@ -53,10 +53,6 @@ impl Driver for ModelDriver {
 }
 
 /// A scheduler with so many workers, and a place for one spare.
-///
-/// # Panics
-///
-/// Never: a model has threads.
 pub fn start(workers: usize) -> Scheduler {
     let mut config = Config::default();
     config.worker_threads = workers;
@@ -70,19 +66,11 @@ pub fn start(workers: usize) -> Scheduler {
 }
 
 /// Ends a scheduler that nothing keeps.
-///
-/// # Panics
-///
-/// If something does.
 pub fn end(scheduler: &Scheduler) {
     assert!(scheduler.shutdown(GRACE).is_clean());
 }
 
 /// A scheduler for this thread.
-///
-/// # Panics
-///
-/// Never: nothing is started.
 pub fn start_local() -> LocalScheduler {
     LocalScheduler::new(
         Config::default(),

@@ -4,6 +4,9 @@
 
 use heist_core::future::promise;
 use heist_loom_tests::explore;
+use heist_loom_tests::kinds::PROMISE;
+use heist_loom_tests::promise::{PromiseActor, PromiseWorld, act, promise_pairs};
+use heist_loom_tests::races::{all_met, race};
 use loom::thread;
 use std::future::Future;
 use std::pin::Pin;
@@ -23,6 +26,41 @@ impl Wake for Count {
 fn poll<F: Future + Unpin>(future: &mut F, count: &Arc<Count>) -> Poll<F::Output> {
     let waker = Waker::from(Arc::clone(count));
     Pin::new(future).poll(&mut Context::from_waker(&waker))
+}
+
+#[test]
+fn racing_pairs_of_a_promise() {
+    use PromiseActor::{AwaitCancelled, DropPromise, Poll, SetResult, TypedCallback};
+    let scenes: [(&str, fn() -> PromiseWorld); 9] = [
+        ("fresh", PromiseWorld::new),
+        ("awaited", || PromiseWorld::new().after(Poll)),
+        ("watched", || PromiseWorld::new().after(TypedCallback)),
+        ("watching", || PromiseWorld::new().after(AwaitCancelled)),
+        ("over", || PromiseWorld::new().after(SetResult)),
+        ("viewed", || PromiseWorld::new().after(SetResult).viewed()),
+        ("viewed and held", || {
+            PromiseWorld::new()
+                .after(SetResult)
+                .viewed()
+                .after(TypedCallback)
+                .after(Poll)
+        }),
+        ("over and held", || {
+            PromiseWorld::new()
+                .after(SetResult)
+                .after(TypedCallback)
+                .after(Poll)
+        }),
+        ("given up and held", || {
+            PromiseWorld::new().after(TypedCallback).after(DropPromise)
+        }),
+    ];
+    for (name, scene) in scenes {
+        race(name, &promise_pairs(), move |one, two| {
+            act(one, two, scene())
+        });
+    }
+    all_met(&PROMISE);
 }
 
 #[test]

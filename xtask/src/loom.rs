@@ -3,7 +3,7 @@
 //! What the package `heist-loom-tests` agrees on with this program:
 //!
 //! * every test is a model, but for the one that is called `mutations`;
-//! * a model prints `model NAME iterations N`;
+//! * a model prints `model NAME iterations N`, once for each thing that it explores;
 //! * `mutations` prints a line `mutation MODEL MUTATION` for each pair;
 //! * with `HEIST_MUTATION=MUTATION` in the environment, the test MODEL fails.
 
@@ -152,19 +152,13 @@ impl Models {
 
 fn pairs(listing: &str) -> Vec<Pair> {
     let pair = |line: &str| {
-        let (model, mutation) = words_after(line, "mutation ")?;
-        Some((model.to_owned(), mutation.to_owned()))
+        // The test runner's own words may come first.
+        let (before, pair) = line.split_once("mutation ")?;
+        let (model, mutation) = pair.trim().split_once(' ')?;
+        let named = before.is_empty() || before.ends_with("... ");
+        named.then(|| (model.to_owned(), mutation.to_owned()))
     };
     listing.lines().filter_map(pair).collect()
-}
-
-/// The two words after `head`, which may have the test runner's own words before it.
-fn words_after<'l>(line: &'l str, head: &str) -> Option<(&'l str, &'l str)> {
-    let (before, rest) = line.split_once(head)?;
-    if !(before.is_empty() || before.ends_with("... ")) {
-        return None;
-    }
-    rest.trim().split_once(' ')
 }
 
 fn all(jobs: &[Job<'_>], bound: u32) -> Outcome<usize> {
@@ -230,19 +224,18 @@ fn one(job: &Job<'_>, bound: u32) -> Outcome<bool> {
 }
 
 fn judge_model(ran: &Ran) -> (bool, String) {
-    let iterations = ran.output.lines().find_map(|line| {
-        words_after(line, "model ")?
-            .1
-            .strip_prefix("iterations ")?
-            .parse::<u64>()
-            .ok()
-    });
+    let iterations: u64 = ran.output.lines().filter_map(iterations).sum();
     match (ran.status.is_none(), ran.success(), iterations) {
         (true, ..) => (false, "TIMED OUT".to_owned()),
         (_, false, _) => (false, "FAILED".to_owned()),
-        (_, _, None) => (false, "SAYS NO ITERATIONS".to_owned()),
-        (_, _, Some(iterations)) => (true, format!("{iterations} interleavings")),
+        (_, _, 0) => (false, "SAYS NO ITERATIONS".to_owned()),
+        (_, _, iterations) => (true, format!("{iterations} interleavings")),
     }
+}
+
+fn iterations(line: &str) -> Option<u64> {
+    let (_, number) = line.split_once("model ")?.1.split_once(" iterations ")?;
+    number.parse().ok()
 }
 
 /// A mutation is caught by an assertion or by a deadlock that loom sees, not by a run that finds no end.
@@ -263,15 +256,10 @@ mod tests {
 
     #[test]
     fn lines_are_found_behind_the_words_of_the_test_runner() {
-        assert_eq!(
-            words_after("test wake ... model wake iterations 445", "model "),
-            Some(("wake", "iterations 445"))
-        );
-        assert_eq!(
-            words_after("model wake iterations 445", "model "),
-            Some(("wake", "iterations 445"))
-        );
-        assert_eq!(words_after("this model is good", "model "), None);
+        let line = "model over and held:Run+Wake iterations 445";
+        assert_eq!(iterations(line), Some(445));
+        assert_eq!(iterations(&format!("test racing ... {line}")), Some(445));
+        assert_eq!(iterations("this model is good"), None);
     }
 
     #[test]

@@ -90,6 +90,10 @@ mod imp {
     /// Whether destructors of thread-locals may use what is in this module.
     pub(crate) const DESTRUCTORS_MAY_WORK: bool = true;
 
+    /// Tells a model about an event. Nobody, outside of models.
+    #[inline(always)]
+    pub(crate) const fn note(_event: &'static str) {}
+
     /// Whether a model asked for the named defect. Never, outside of models.
     #[inline(always)]
     pub(crate) const fn mutated(_name: &str) -> bool {
@@ -113,7 +117,7 @@ mod imp {
 
 #[cfg(loom)]
 mod imp {
-    pub(crate) use super::stand_in::{Mutex, MutexGuard, mutated};
+    pub(crate) use super::stand_in::{Mutex, MutexGuard, mutated, note};
     pub(crate) use loom::alloc::{alloc, dealloc};
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
@@ -164,4 +168,4 @@ pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 pub(crate) use std::sync::{Arc, Weak};
 
 #[cfg(loom)]
-pub use stand_in::set_mutation;
+pub use stand_in::{set_mutation, start_noting, stop_noting};

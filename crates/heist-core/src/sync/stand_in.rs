@@ -52,3 +52,29 @@ pub fn set_mutation(name: &str) {
 pub(crate) fn mutated(name: &str) -> bool {
     MUTATION.get().is_some_and(|planted| planted == name)
 }
+
+type Events = Vec<(loom::thread::ThreadId, &'static str)>;
+
+std::thread_local! {
+    // All threads of a model are one of the system's.
+    /// Events, and which thread of the model each was on. `None`: nobody wants to know.
+    static EVENTS: std::cell::RefCell<Option<Events>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Notes events of task words from now on.
+pub fn start_noting() {
+    EVENTS.set(Some(Vec::new()));
+}
+
+/// Stops that. Returns what was noted.
+pub fn stop_noting() -> Events {
+    EVENTS.take().unwrap_or_default()
+}
+
+pub(crate) fn note(event: &'static str) {
+    EVENTS.with_borrow_mut(|events| {
+        if let Some(events) = events {
+            events.push((loom::thread::current().id(), event));
+        }
+    });
+}

@@ -11,7 +11,7 @@
 //! [`Promise`]: crate::future::Promise
 //! [`Deferred`]: crate::future::Deferred
 
-use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, mutated};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, mutated, note};
 use std::fmt;
 
 mod snapshot;
@@ -371,7 +371,9 @@ pub(crate) struct State(AtomicU64);
 macro_rules! events {
     ($($(#[$meta:meta])* $name:ident => $transition:ident;)*) => {
         impl State {
-            $($(#[$meta])* #[inline] pub(crate) fn $name(&self) -> Action { self.step(Snapshot::$transition).1 })*
+            $($(#[$meta])* #[inline] pub(crate) fn $name(&self) -> Action {
+                self.step(stringify!($name), Snapshot::$transition).1
+            })*
         }
     };
 }
@@ -416,28 +418,29 @@ impl State {
     /// The body ended; its output is stored.
     #[inline]
     pub(crate) fn finish(&self, outcome: TaskState) -> Action {
-        self.step(|seen| seen.on_finish(outcome)).1
+        self.step("finish", |seen| seen.on_finish(outcome)).1
     }
 
     /// The body ended; nobody wants its output, which is gone.
     #[inline]
     pub(crate) fn finish_bare(&self, outcome: TaskState) -> Action {
-        self.step(|seen| seen.on_finish_bare(outcome)).1
+        self.step("finish_bare", |seen| seen.on_finish_bare(outcome))
+            .1
     }
 
     /// A promise is over. Also tells what the word was before.
     pub(crate) fn complete(&self, outcome: TaskState) -> (Snapshot, Action) {
-        self.step(|seen| seen.on_complete(outcome))
+        self.step("complete", |seen| seen.on_complete(outcome))
     }
 
     /// Somebody asks for the end.
     pub(crate) fn request(&self, abort: bool, blocking: bool) -> Action {
-        let event = match (blocking, abort) {
-            (true, _) => Snapshot::on_cancel_blocking,
-            (false, true) => Snapshot::on_abort,
-            (false, false) => Snapshot::on_cancel,
-        };
-        self.step(event).1
+        match (blocking, abort) {
+            (true, _) => self.step("cancel_blocking", Snapshot::on_cancel_blocking),
+            (false, true) => self.step("abort", Snapshot::on_abort),
+            (false, false) => self.step("cancel", Snapshot::on_cancel),
+        }
+        .1
     }
 
     #[inline]
@@ -467,9 +470,14 @@ impl State {
     }
 
     /// The only read-modify-write loop here. It writes even when nothing changes: a wake must
-    /// synchronise with the poll that it causes.
+    /// synchronise with the poll that it causes. Models are told which event it was.
     #[inline(always)]
-    fn step(&self, transition: impl Fn(Snapshot) -> (Snapshot, Action)) -> (Snapshot, Action) {
+    fn step(
+        &self,
+        event: &'static str,
+        transition: impl Fn(Snapshot) -> (Snapshot, Action),
+    ) -> (Snapshot, Action) {
+        note(event);
         // ORDERING(task-word): a guess; the exchange decides.
         let mut seen = Snapshot(self.0.load(Relaxed));
         // ORDERING(task-word): Release hands over what this thread wrote, Acquire takes what the last one wrote.
