@@ -296,6 +296,7 @@ impl<F> fmt::Debug for CatchCancel<F> {
 }
 
 /// A cancel request that a [`catch_cancel`] has taken.
+#[doc(alias = "CancelledError")]
 pub struct Cancelled {
     task: TaskRef,
     reason: Option<Cow<'static, str>>,
@@ -332,6 +333,7 @@ impl Cancelled {
     /// # Counterpart
     ///
     /// A bare `raise` in the `except CancelledError` block.
+    #[doc(alias = "raise")]
     pub fn resume<T>(self) -> Resume<T> {
         Resume {
             cancelled: self,

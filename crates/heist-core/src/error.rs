@@ -78,6 +78,7 @@ impl TaskError {
     }
 
     /// Whether the task never ran, because its runtime was shut down before.
+    #[doc(alias = "Event loop is closed")]
     pub fn is_runtime_gone(&self) -> bool {
         matches!(self.0.kind, Kind::RuntimeGone)
     }
@@ -95,6 +96,8 @@ impl TaskError {
     /// # Errors
     ///
     /// Gives the error back if the task did not panic, or if a clone of this error gave the payload away already.
+    #[doc(alias = "into_panic")]
+    #[doc(alias = "exception")]
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, TaskError> {
         let payload = match &self.0.kind {
             Kind::Panic(panic) => panic.lock().payload.take(),

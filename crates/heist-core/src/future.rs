@@ -59,6 +59,8 @@ pub fn promise<T>() -> (Promise<T>, Deferred<T>) {
 }
 
 /// The side that completes. Dropping it cancels the other.
+#[doc(alias = "Sender")]
+#[doc(alias = "Future")]
 pub struct Promise<T> {
     header: NonNull<Header>,
     /// Takes a `T` in, which whoever has the other side gets out as the `T` it was made for: neither co- nor contravariant.

@@ -101,6 +101,7 @@ impl<T: AsSource> Async<T> {
     /// # Cancel safety
     ///
     /// Safe: nothing is consumed.
+    #[doc(alias = "add_reader")]
     pub async fn readable(&self) -> io::Result<()> {
         self.ready(Interest::Readable).await.map(drop)
     }
@@ -116,6 +117,7 @@ impl<T: AsSource> Async<T> {
     /// # Cancel safety
     ///
     /// Safe: nothing is consumed.
+    #[doc(alias = "add_writer")]
     pub async fn writable(&self) -> io::Result<()> {
         self.ready(Interest::Writable).await.map(drop)
     }
@@ -139,6 +141,7 @@ impl<T: AsSource> Async<T> {
     /// # Errors
     ///
     /// When the runtime has been shut down.
+    #[doc(alias = "poll_read_ready")]
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_for(cx, Interest::Readable, None).map_ok(drop)
     }
@@ -148,6 +151,7 @@ impl<T: AsSource> Async<T> {
     /// # Errors
     ///
     /// When the runtime has been shut down.
+    #[doc(alias = "poll_write_ready")]
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_for(cx, Interest::Writable, None).map_ok(drop)
     }
@@ -179,6 +183,7 @@ impl<T: AsSource> Async<T> {
     /// # Cancel safety
     ///
     /// Safe: what `op` has done when it returned a result is reported at once.
+    #[doc(alias = "async_io")]
     pub async fn read_with<R>(&self, op: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         self.run(Interest::Readable, op, |_| false).await
     }
@@ -192,6 +197,7 @@ impl<T: AsSource> Async<T> {
     /// # Cancel safety
     ///
     /// Safe: what `op` has done when it returned a result is reported at once.
+    #[doc(alias = "async_io")]
     pub async fn write_with<R>(&self, op: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         self.run(Interest::Writable, op, |_| false).await
     }

@@ -21,9 +21,10 @@ use std::time::{Duration, Instant};
 /// # Examples
 ///
 /// ```
+/// # use heist_io as heist;
 /// use hyper::rt::Timer;
 ///
-/// let timer = heist_io::hyper::HeistTimer::new();
+/// let timer = heist::hyper::HeistTimer::new();
 /// // For a `hyper::server::conn::http1::Builder`: `builder.timer(timer)`.
 /// assert!(timer.now() <= std::time::Instant::now());
 /// ```

@@ -123,8 +123,9 @@ impl SignalKind {
 /// # Examples
 ///
 /// ```no_run
+/// # use heist_io as heist;
 /// # async fn run() -> std::io::Result<()> {
-/// use heist_io::signal::{SignalKind, signal};
+/// use heist::signal::{SignalKind, signal};
 ///
 /// let mut hangups = signal(SignalKind::hangup())?;
 /// while hangups.recv().await.is_some() {
@@ -189,6 +190,7 @@ pub async fn ctrl_c() -> io::Result<()> {
 /// as it takes to know that there was at least one since the last. The system itself does not count them either.
 ///
 /// Dropping it ends the listening, and leaves the signal without its default effect.
+#[doc(alias = "add_signal_handler")]
 pub struct Signal {
     receiver: Async<UnixStream>,
     id: SigId,

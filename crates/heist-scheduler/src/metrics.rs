@@ -48,6 +48,7 @@ impl Counter {
 /// What a runtime has done and what it is doing, at about one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[doc(alias = "RuntimeMetrics")]
 pub struct Metrics {
     /// One per worker slot that ever had a thread.
     pub workers: Vec<WorkerMetrics>,
@@ -84,6 +85,7 @@ impl Metrics {
 /// What one worker slot has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[doc(alias = "RuntimeMetrics")]
 pub struct WorkerMetrics {
     /// Polls of tasks that have ended.
     pub polls: u64,

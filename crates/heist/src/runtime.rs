@@ -94,6 +94,7 @@ impl Runtime {
 
     /// The shared view.
     #[must_use]
+    #[doc(alias = "get_running_loop")]
     pub fn handle(&self) -> &Handle {
         &self.handle
     }

@@ -252,6 +252,8 @@ unsafe impl<T: Send> Sync for Task<T> {}
 impl<T> Unpin for Task<T> {}
 
 /// A task of a [`spawn_local`](super::spawn_local): as [`Task`], but it, its output and its callbacks stay on one thread.
+#[doc(alias = "Task")]
+#[doc(alias = "JoinHandle")]
 pub struct LocalTask<T> {
     join: Join<T>,
     not_send: PhantomData<*const ()>,
@@ -343,6 +345,7 @@ macro_rules! common {
         }
 
         /// The untyped view, which can be kept and cloned.
+        #[doc(alias = "abort_handle")]
         pub fn task_ref(&$self) -> TaskRef {
             $join.task_ref()
         }
@@ -531,6 +534,7 @@ impl<T> fmt::Debug for LocalTask<T> {
 ///
 /// Dropping it is the cancellation.
 #[derive(Debug)]
+#[doc(alias = "AbortOnDropHandle")]
 pub struct CancelOnDrop<T>(Task<T>);
 
 impl<T> CancelOnDrop<T> {

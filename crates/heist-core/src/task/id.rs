@@ -7,6 +7,7 @@ use std::num::NonZeroU64;
 
 /// Names a task, uniquely in the process. The first task is 1; the numbers are not dense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[doc(alias = "Id")]
 pub struct TaskId(NonZeroU64);
 
 impl TaskId {

@@ -241,6 +241,8 @@ impl fmt::Debug for TaskRef {
 }
 
 /// The task that is being polled on this thread, if there is one.
+#[doc(alias = "current_task")]
+#[doc(alias = "try_id")]
 pub fn try_current() -> Option<TaskRef> {
     let header = current_header()?;
     // SAFETY: the poll that set the pointer is on this thread's stack and keeps the cell.

@@ -165,8 +165,9 @@ impl Sealed for String {
 /// # Examples
 ///
 /// ```no_run
+/// # use heist_io as heist;
 /// # async fn work() -> std::io::Result<()> {
-/// for address in heist_io::net::lookup_host(("localhost", 80)).await? {
+/// for address in heist::net::lookup_host(("localhost", 80)).await? {
 ///     println!("{address}");
 /// }
 /// # Ok(())

@@ -56,8 +56,9 @@ impl<S: Connection> OwnedReadHalf<S> {
     /// # Examples
     ///
     /// ```no_run
+    /// # use heist_io as heist;
     /// # async fn work() -> Result<(), Box<dyn std::error::Error>> {
-    /// use heist_io::net::TcpStream;
+    /// use heist::net::TcpStream;
     ///
     /// let stream = TcpStream::connect("127.0.0.1:7").await?;
     /// let (reading, writing) = stream.into_split();

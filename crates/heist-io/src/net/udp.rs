@@ -36,6 +36,7 @@ impl UdpSocket {
     /// # Cancel safety
     ///
     /// Safe.
+    #[doc(alias = "create_datagram_endpoint")]
     pub async fn bind(addresses: impl ToSocketAddrs) -> io::Result<Self> {
         first(&resolve(addresses).await?, |address| {
             let socket = sys::new_socket(Domain::for_address(address), Type::DGRAM)?;

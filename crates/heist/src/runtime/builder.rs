@@ -61,6 +61,7 @@ impl Builder {
     }
 
     /// What the threads are called; each gets a number behind it.
+    #[doc(alias = "thread_name_prefix")]
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.config.thread_name = name.into();
         self
@@ -131,6 +132,7 @@ impl Builder {
     }
 
     /// How long the drop of a runtime, and the end of [`run`](crate::run), wait for tasks that were cancelled. Default: 5 s.
+    #[doc(alias = "shutdown_timeout")]
     pub fn shutdown_grace(mut self, d: Duration) -> Self {
         self.config.shutdown_grace = d;
         self
@@ -153,6 +155,8 @@ impl Builder {
     /// # Errors
     ///
     /// As [`build`](Builder::build).
+    #[doc(alias = "new_current_thread")]
+    #[doc(alias = "LocalSet")]
     pub fn build_local(self) -> io::Result<LocalRuntime> {
         LocalRuntime::start(self.config)
     }

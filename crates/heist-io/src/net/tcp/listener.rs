@@ -21,8 +21,9 @@ const BACKLOG: i32 = 1024;
 /// # Examples
 ///
 /// ```no_run
+/// # use heist_io as heist;
 /// # async fn serve() -> std::io::Result<()> {
-/// use heist_io::net::TcpListener;
+/// use heist::net::TcpListener;
 ///
 /// let listener = TcpListener::bind("127.0.0.1:0").await?;
 /// let (stream, peer) = listener.accept().await?;
@@ -51,6 +52,8 @@ impl TcpListener {
     /// # Cancel safety
     ///
     /// Safe.
+    #[doc(alias = "create_server")]
+    #[doc(alias = "start_server")]
     pub async fn bind(addresses: impl ToSocketAddrs) -> io::Result<Self> {
         first(&resolve(addresses).await?, |address| {
             let socket = sys::new_socket(Domain::for_address(address), Type::STREAM)?;

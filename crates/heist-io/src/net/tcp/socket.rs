@@ -12,8 +12,9 @@ use std::time::Duration;
 /// # Examples
 ///
 /// ```no_run
+/// # use heist_io as heist;
 /// # async fn serve() -> std::io::Result<()> {
-/// use heist_io::net::TcpSocket;
+/// use heist::net::TcpSocket;
 ///
 /// let socket = TcpSocket::new_v4()?;
 /// socket.set_reuse_address(true)?;

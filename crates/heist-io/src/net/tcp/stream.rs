@@ -41,6 +41,9 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// Safe: the connection that was being made is dropped.
+    #[doc(alias = "open_connection")]
+    #[doc(alias = "create_connection")]
+    #[doc(alias = "sock_connect")]
     pub async fn connect(addresses: impl ToSocketAddrs) -> io::Result<Self> {
         let addresses = resolve(addresses).await?;
         let mut last = io::ErrorKind::InvalidInput.into();

@@ -17,8 +17,9 @@ use std::path::Path;
 /// # Examples
 ///
 /// ```no_run
+/// # use heist_io as heist;
 /// # async fn work() -> std::io::Result<()> {
-/// use heist_io::net::UnixDatagram;
+/// use heist::net::UnixDatagram;
 ///
 /// let (one, other) = UnixDatagram::pair()?;
 /// one.send(b"hello").await?;
@@ -41,6 +42,7 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// What the system says; outside of any runtime.
+    #[doc(alias = "create_datagram_endpoint")]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
         Self::from_std(net::UnixDatagram::bind(path)?)
     }

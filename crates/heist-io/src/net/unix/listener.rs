@@ -28,6 +28,8 @@ impl UnixListener {
     /// # Errors
     ///
     /// What the system says; outside of any runtime.
+    #[doc(alias = "create_unix_server")]
+    #[doc(alias = "start_unix_server")]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
         Self::from_std(net::UnixListener::bind(path)?)
     }
@@ -43,6 +45,7 @@ impl UnixListener {
     /// # Cancel safety
     ///
     /// Safe: no connection is lost.
+    #[doc(alias = "sock_accept")]
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         let (stream, peer) = self
             .io

@@ -34,6 +34,8 @@ impl UnixStream {
     /// # Cancel safety
     ///
     /// Safe.
+    #[doc(alias = "open_unix_connection")]
+    #[doc(alias = "create_unix_connection")]
     pub async fn connect(path: impl AsRef<Path>) -> io::Result<Self> {
         let address = SockAddr::unix(path)?;
         let socket = sys::new_unix(Type::STREAM)?;
