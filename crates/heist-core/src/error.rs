@@ -346,35 +346,47 @@ impl<'a> ExceptionContext<'a> {
     pub(crate) fn report(&self, runtime: Option<Arc<dyn RuntimeContext>>) {
         match runtime.or_else(context::try_current) {
             Some(runtime) => runtime.report(self),
-            // Unlike `eprintln!`, it does not panic where there is no standard error.
-            None => drop(writeln!(io::stderr(), "{self}")),
+            None => self.print(),
         }
+    }
+
+    /// Writes it to standard error, in one piece. Does nothing where that is closed: there is nobody to tell.
+    pub fn print(&self) {
+        let text = format!("{self}\n");
+        let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 }
 
+/// In asyncio's words.
 impl fmt::Display for ExceptionContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            ExceptionKind::NeverRetrieved => "task exception was never retrieved",
-            ExceptionKind::Callback => "exception in callback",
-            ExceptionKind::Drop => "exception in drop",
-            ExceptionKind::Waker => "exception in waker",
-            ExceptionKind::Hook => "exception in hook",
-            ExceptionKind::Runtime => "runtime",
+            ExceptionKind::NeverRetrieved => "Task exception was never retrieved",
+            ExceptionKind::Callback => "Exception in callback",
+            ExceptionKind::Drop => "Exception in a destructor",
+            ExceptionKind::Waker => "Exception in a waker",
+            ExceptionKind::Hook => "Exception in a hook of the runtime",
+            ExceptionKind::Runtime => "The runtime reports a problem",
         })?;
         if let Some((_, name)) = self.task {
-            write!(f, ": task {name:?}")?;
+            write!(f, "\n  task: {name:?}")?;
         }
         if let Some(location) = self.location {
             write!(f, " spawned at {location}")?;
         }
-        write!(f, ": {}", self.message)
+        let label = self.payload.map_or("cause", |_| "panic");
+        write!(f, "\n  {label}: {}", self.message)
     }
 }
 
 impl fmt::Debug for ExceptionContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ExceptionContext({self})")
+        f.debug_struct("ExceptionContext")
+            .field("kind", &self.kind)
+            .field("task", &self.task)
+            .field("location", &self.location)
+            .field("message", &self.message)
+            .finish_non_exhaustive()
     }
 }
 

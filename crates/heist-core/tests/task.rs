@@ -2,6 +2,7 @@
 
 mod support;
 
+use heist_core::error::{ExceptionContext, ExceptionKind};
 use heist_core::task::{self, TaskState};
 use std::future::{pending, ready};
 use std::sync::Arc;
@@ -388,4 +389,16 @@ fn wakes_of_many_threads_race_and_lose_no_poll() {
             }
         });
     }
+}
+
+#[test]
+fn a_report_has_what_happened_and_the_cause() {
+    let payload: Box<dyn std::any::Any + Send> = Box::new("boom");
+    let context = ExceptionContext::new(ExceptionKind::Callback, "boom").with_payload(&*payload);
+    assert_eq!(context.to_string(), "Exception in callback\n  panic: boom");
+    let context = ExceptionContext::new(ExceptionKind::Runtime, "cannot start another thread");
+    assert_eq!(
+        context.to_string(),
+        "The runtime reports a problem\n  cause: cannot start another thread"
+    );
 }

@@ -4,8 +4,7 @@
 //! thread-locals included, so that shutdown can say which ones are left. Nothing here is joined unless it has said that
 //! it is done.
 
-use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::time::Instant;
 
 use heist_core::error::{ExceptionContext, ExceptionKind, drop_quietly, during, panic_message};
@@ -213,20 +212,19 @@ impl Hooks {
 /// Tells the handler, or standard error if there is none. Never unwinds.
 pub(crate) fn report(handler: Option<&ExceptionHandler>, exception: &ExceptionContext<'_>) {
     let Some(handler) = handler else {
-        say(format_args!("{exception}"));
-        return;
+        return exception.print();
     };
     if let Err(payload) = caught(|| handler(exception)) {
-        say(format_args!(
-            "the exception handler panicked while it was told: {exception}"
-        ));
+        let message = panic_message(&*payload);
+        ExceptionContext::new(
+            ExceptionKind::Hook,
+            &format!("the exception handler panicked: {message}"),
+        )
+        .with_payload(&*payload)
+        .print();
+        exception.print();
         drop_quietly(payload);
     }
-}
-
-/// Unlike `eprintln!`, it does not panic where there is no standard error.
-fn say(message: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "heist: {message}");
 }
 
 /// Where threads wait for something that is looked up elsewhere.

@@ -54,7 +54,6 @@
 #![deny(unsafe_code)]
 
 mod entry;
-mod exception;
 pub mod future;
 mod global;
 #[cfg(feature = "hyper")]

@@ -29,6 +29,10 @@ pub(super) async fn connection() -> (TcpStream, TcpStream) {
 fn outside_of_any_runtime_the_error_says_what_to_do() {
     let error = Async::new(UnixStream::pair().unwrap().0).unwrap_err();
     assert!(error.to_string().contains("in a task"), "{error}");
+    let name = format!("heist-outside-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    crate::net::UnixListener::bind(&path).unwrap_err();
+    assert!(!path.exists(), "it would be in the way of the next one");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use heist_scheduler::Config;
 
 use super::{LocalRuntime, Runtime};
 use crate::global::BuildGlobalError;
-use crate::{entry, exception, global};
+use crate::{entry, global};
 
 /// Settings of a runtime that is about to be built.
 ///
@@ -39,10 +39,8 @@ pub struct Builder {
 impl Builder {
     /// The default settings: one worker per available core, or as many as `HEIST_WORKERS` says when it is built.
     pub fn new() -> Self {
-        let mut config = Config::default();
-        config.exception_handler = Some(Arc::new(exception::print));
         Self {
-            config,
+            config: Config::default(),
             workers_set: false,
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::fd::{Async, Interest};
 use crate::net::methods::{readiness, socket};
+use std::fs;
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::{self, SocketAddr};
@@ -44,7 +45,9 @@ impl UnixDatagram {
     /// What the system says; outside of any runtime.
     #[doc(alias = "create_datagram_endpoint")]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
-        Self::from_std(net::UnixDatagram::bind(path)?)
+        let path = path.as_ref();
+        // A socket that could not be used would be in the way of the next attempt.
+        Self::from_std(net::UnixDatagram::bind(path)?).inspect_err(|_| drop(fs::remove_file(path)))
     }
 
     /// One without an address, to send from.

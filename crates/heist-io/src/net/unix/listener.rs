@@ -4,6 +4,7 @@ use super::UnixStream;
 use crate::fd::{Async, Interest};
 use crate::net::methods::socket;
 use crate::sys;
+use std::fs;
 use std::io;
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
@@ -29,9 +30,10 @@ impl UnixListener {
     ///
     /// What the system says; outside of any runtime.
     #[doc(alias = "create_unix_server")]
-    #[doc(alias = "start_unix_server")]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
-        Self::from_std(net::UnixListener::bind(path)?)
+        let path = path.as_ref();
+        // A socket that could not be used would be in the way of the next attempt.
+        Self::from_std(net::UnixListener::bind(path)?).inspect_err(|_| drop(fs::remove_file(path)))
     }
 
     /// Waits for a connection. Any number of tasks may wait.
