@@ -40,6 +40,7 @@ const WORKLOADS: &[&str] = &[
     "tcp_echo_1000",
     "http",
     "idle_conns",
+    "idle_conns_http",
 ];
 
 /// Measured rounds where nothing else is said.

@@ -8,6 +8,7 @@ mod ci;
 mod code;
 mod compare;
 mod gates;
+mod load;
 mod loom;
 mod miri;
 mod process;
@@ -33,6 +34,7 @@ usage: cargo xtask COMMAND
                               counted costs: instructions, atomic operations, syscalls, memory
   compare [WORKLOAD...] [--rounds N] [--workers 1,2] [--backends a,b] [--csv FILE]
                               heist and its peers, interleaved
+  load [--seconds N]          the HTTP example under wrk, beside 10 000 idle connections
   repeat [N]                  every test binary N times, on one thread, and beside a CPU hog
   stress [ARGUMENTS...]       the seeded random runs of the stress package
   sanitize thread|address stress|test [ARGUMENTS...]
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         ["miri", rest @ ..] => miri::run(rest),
         ["gates", rest @ ..] => gates::run(rest),
         ["compare", rest @ ..] => compare::run(rest),
+        ["load", rest @ ..] => load::run(rest),
         ["repeat", rest @ ..] => repeat::run(rest),
         ["stress", rest @ ..] => stress::run(rest),
         ["sanitize", rest @ ..] => sanitize::run(rest),

@@ -39,7 +39,12 @@ const LOADS: &[Load] = &[
     Load {
         name: "idle_conns",
         operations: 9_900,
-        run: idle_connections,
+        run: |target, n| idle_connections(target, "serve-echo-small", &[b'x'; MESSAGE], n),
+    },
+    Load {
+        name: "idle_conns_http",
+        operations: 9_900,
+        run: |target, n| idle_connections(target, "serve-http", GET, n),
     },
 ];
 
@@ -130,13 +135,19 @@ fn requests_in(report: &str) -> Option<u64> {
         .find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok())
 }
 
-/// Memory of the server per connection that does nothing.
-fn idle_connections(target: &Target<'_>, connections: u64) -> io::Result<Figures> {
-    let server = Server::start(target, "serve-echo-small")?;
-    let request = [b'x'; MESSAGE];
-    let _warm_up = Client::connect(server.address(), 50, &request)?;
+/// Memory of the server per connection that has had one answer and does nothing any more.
+fn idle_connections(
+    target: &Target<'_>,
+    what: &str,
+    request: &[u8],
+    connections: u64,
+) -> io::Result<Figures> {
+    let server = Server::start(target, what)?;
+    let mut warm = Client::connect(server.address(), 50, request)?;
+    warm.round_trips(50)?;
     let before = server.resident_bytes()?;
-    let _idle = Client::connect(server.address(), connections as usize, &request)?;
+    let mut idle = Client::connect(server.address(), connections as usize, request)?;
+    idle.round_trips(connections)?;
     let grown = server.resident_bytes()?.saturating_sub(before);
     Ok(Figures::of("bytes", grown as f64 / connections as f64))
 }
