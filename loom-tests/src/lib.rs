@@ -210,11 +210,24 @@ pub fn planted(defect: &str) -> bool {
 ///
 /// `LOOM_MAX_PREEMPTIONS` bounds the pre-emptions (default 2), `HEIST_MUTATION` plants a defect.
 pub fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
-    explore_with_fewer(0, name, model);
+    explore_within(|bound| bound, name, model);
 }
 
 /// The same with so many pre-emptions less, for models that would take minutes with all of them.
 pub fn explore_with_fewer(fewer: usize, name: &str, model: impl Fn() + Send + Sync + 'static) {
+    explore_within(|bound| bound.saturating_sub(fewer), name, model);
+}
+
+/// The same with two pre-emptions at most, for hundreds of models in a row.
+pub fn explore_with_two(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    explore_within(|bound| bound.min(2), name, model);
+}
+
+fn explore_within(
+    limit: impl Fn(usize) -> usize,
+    name: &str,
+    model: impl Fn() + Send + Sync + 'static,
+) {
     if let Ok(mutation) = std::env::var("HEIST_MUTATION") {
         heist_core::sync::set_mutation(&mutation);
         heist_scheduler::sync::set_mutation(&mutation);
@@ -222,7 +235,7 @@ pub fn explore_with_fewer(fewer: usize, name: &str, model: impl Fn() + Send + Sy
     }
     let mut builder = loom::model::Builder::new();
     let bound = builder.preemption_bound.unwrap_or(2);
-    builder.preemption_bound = Some(bound.saturating_sub(fewer));
+    builder.preemption_bound = Some(limit(bound));
     // A whole scheduler with two workers makes more steps than loom allows by default.
     builder.max_branches = builder.max_branches.max(4_000);
     let iterations = Arc::new(AtomicUsize::new(0));

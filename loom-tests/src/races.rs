@@ -7,7 +7,7 @@
 //! * they are those that the kind is listed with here, and each event of the table is in one of the lists;
 //! * each two of them came from two threads in one execution, unless one right is behind both, or they are apart.
 
-use crate::explore;
+use crate::explore_with_two;
 use crate::kinds::KINDS;
 use heist_core::sync::{start_noting, stop_noting};
 use loom::thread;
@@ -56,7 +56,7 @@ pub fn race<A, B>(
 {
     for &(first, second) in pairs {
         let name = format!("{scene}:{first:?}+{second:?}");
-        explore(&name, move || model(first, second));
+        explore_with_two(&name, move || model(first, second));
     }
 }
 
