@@ -3,10 +3,38 @@
 use crate::races::Kind;
 
 /// All of them. Together they have each event of the table.
-pub const KINDS: [&Kind; 4] = [&TASK, &BLOCKING, &LOCAL, &PROMISE];
+pub const KINDS: [&Kind; 5] = [&TASK, &CATCHING, &BLOCKING, &LOCAL, &PROMISE];
 
 /// A task that any worker may run.
 pub const TASK: Kind = Kind {
+    events: &[
+        "abort",
+        "add_callback",
+        "cancel",
+        "drained",
+        "drop_handle",
+        "drop_join",
+        "drop_waker",
+        "finish",
+        "finish_bare",
+        "pending",
+        "release",
+        "release_woken",
+        "set_join_waker",
+        "start",
+        "take",
+        "uncancel",
+        "unset_join_waker",
+        "wake",
+        "wake_by_value",
+        "woken",
+    ],
+    rights: RIGHTS,
+    apart: &[("finish_bare", "woken", BARE)],
+};
+
+/// The same, with catchers in it.
+pub const CATCHING: Kind = Kind {
     events: &[
         "abort",
         "add_callback",
@@ -33,12 +61,10 @@ pub const TASK: Kind = Kind {
         "woken",
     ],
     rights: RIGHTS,
-    apart: &[(
-        "finish_bare",
-        "woken",
-        "a task that ends without a handle has nobody who could have awaited it",
-    )],
+    apart: &[("finish_bare", "woken", BARE)],
 };
+
+const BARE: &str = "a task that ends without a handle has nobody who could have awaited it";
 
 const RIGHTS: &[(&str, &[&str])] = &[
     (
@@ -82,11 +108,7 @@ pub const BLOCKING: Kind = Kind {
         "woken",
     ],
     rights: RIGHTS,
-    apart: &[(
-        "finish_bare",
-        "woken",
-        "a task that ends without a handle has nobody who could have awaited it",
-    )],
+    apart: &[("finish_bare", "woken", BARE)],
 };
 
 /// A task that stays on its thread.

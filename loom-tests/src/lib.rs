@@ -184,6 +184,7 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ("racing_pairs_of_a_task", "task-word-relaxed"),
     ("racing_pairs_of_a_task", "late-callback-forgotten"),
     ("racing_pairs_of_a_task", "waker-not-given-up"),
+    ("racing_pairs_of_a_task_that_catches", "requeue-forgotten"),
     ("racing_pairs_of_a_blocking_closure", "task-word-relaxed"),
     ("racing_pairs_of_a_local_task", "late-callback-forgotten"),
     ("racing_pairs_of_a_local_task", "waker-not-given-up"),

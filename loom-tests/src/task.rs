@@ -236,10 +236,9 @@ impl World {
 
     /// A task that is over; its output waits.
     pub fn over() -> Self {
-        let world = Self::new();
-        world.opened.store(true, Ordering::Relaxed);
-        world.runtime.run_all();
-        world
+        let world = Self::idle();
+        world.opener().open_by_ref();
+        world.run()
     }
 
     /// A task that waits, and will catch requests when it is polled.
@@ -258,20 +257,18 @@ impl World {
         world
     }
 
-    /// A task that catches requests, and has one.
+    /// A task that catches requests.
     pub fn caught() -> Self {
         let world = Self::catching();
         world.opener().nudge();
-        world.runtime.run_all();
-        world.requested()
+        world.run()
     }
 
-    /// The same, after its abort: the other catcher is still there.
-    pub fn caught_and_aborted() -> Self {
+    /// The same after its abort: the other catcher is still there.
+    pub fn aborted() -> Self {
         let world = Self::caught();
         world.view.abort();
-        world.runtime.run_all();
-        world
+        world.run()
     }
 
     /// A closure that may block, and is queued.
