@@ -60,17 +60,17 @@ fn emit(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
             }
         },
         Kind::Test => {
-            // `#[should_panic]` asks for a function that returns nothing.
-            let (result, end) = match output {
-                ReturnType::Default => (quote!(), quote!(;)),
-                ReturnType::Type(..) => (quote!(-> ::std::process::ExitCode), quote!()),
+            // `#[should_panic]` asks for a function that returns nothing. Without an output there is one code only.
+            let (result, begin, end) = match output {
+                ReturnType::Default => (quote!(), quote!(let _ =), quote!(;)),
+                ReturnType::Type(..) => (quote!(-> ::std::process::ExitCode), quote!(), quote!()),
             };
             quote! {
                 #[::core::prelude::v1::test]
                 #(#attrs)*
                 #vis fn #name() #result {
                     #inner
-                    #root::__macros::test(
+                    #begin #root::__macros::test(
                         ::core::concat!(::core::module_path!(), "::", ::core::stringify!(#name)),
                         #setup,
                         #name,

@@ -97,7 +97,7 @@ type End = Box<dyn FnOnce() + Send>;
 type Place = fn(&Handle, End);
 
 /// Everywhere in a runtime where its owner may let go of it.
-const PLACES: [(&str, Place); 8] = [
+const PLACES: &[(&str, Place)] = &[
     ("a task", |own, end| {
         own.spawn(async { end() }).detach();
     }),
@@ -131,13 +131,30 @@ const PLACES: [(&str, Place); 8] = [
         let held = OnDrop::new(end);
         own.spawn(async move { held }).detach();
     }),
+    #[cfg(unix)]
+    ("a listener of a signal", |own, end| {
+        use heist::signal::{SignalKind, signal};
+        use rustix::process::{Signal, getpid, kill_process};
+        let (listens, listening) = channel();
+        let waits = async move {
+            let mut signals = signal(SignalKind::user_defined2()).unwrap();
+            listens.send(()).unwrap();
+            signals.recv().await.unwrap();
+            end();
+            // Where the runtime has ended meanwhile, the next one does not come.
+            while signals.recv().await.is_some() {}
+        };
+        own.spawn(waits).detach();
+        listening.recv().unwrap();
+        kill_process(getpid(), Signal::USR2).unwrap();
+    }),
 ];
 
 #[test]
 fn a_runtime_that_is_dropped_inside_itself_gives_every_task_its_clean_up() {
     bounded(|| {
         for workers in [1, 2] {
-            for (place, run) in PLACES {
+            for &(place, run) in PLACES {
                 let (runtime, changes) = counted(workers);
                 let mut threads: isize = (0..workers).map(|_| changes.recv().unwrap()).sum();
                 let crowd = Crowd::new();

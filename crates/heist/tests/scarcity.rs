@@ -23,7 +23,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use heist::net::{UnixDatagram, UnixStream};
 use heist::{Builder, Handle, Runtime, promise};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use support::{bounded, child, runtime};
+use support::{alone, bounded, runtime};
 
 const STACK: usize = 256 << 20;
 
@@ -61,18 +61,6 @@ fn started(workers: usize, builder: Builder) -> Runtime {
         starts.recv_timeout(Duration::from_secs(5)).unwrap();
     }
     runtime
-}
-
-/// Runs `test` in a process of its own.
-fn alone(test: impl FnOnce() + Send + 'static) {
-    let Some(mut command) = child() else {
-        return bounded(test);
-    };
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}\n{errors}");
-    assert!(text.contains("1 passed"), "{text}");
 }
 
 #[test]

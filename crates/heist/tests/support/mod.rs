@@ -95,3 +95,15 @@ pub(crate) fn child() -> Option<std::process::Command> {
 }
 
 const CHILD: &str = "HEIST_TEST_CHILD";
+
+/// Runs `test` in a process of its own.
+pub(crate) fn alone(test: impl FnOnce() + Send + 'static) {
+    let Some(mut command) = child() else {
+        return bounded(test);
+    };
+    let output = command.output().expect("this program runs once more");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    assert!(text.contains("1 passed"), "{text}");
+}

@@ -1,0 +1,195 @@
+//! Where no descriptor is left, and where somebody else writes to one of the runtime's own.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
+mod support;
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use heist::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
+use heist::signal::{SignalKind, signal};
+use heist::{Handle, Runtime};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::{alone, runtime};
+
+fn threads() -> usize {
+    fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+fn open() -> BTreeSet<RawFd> {
+    // The list has the descriptor with which it is read, which is closed by then.
+    let list = fs::read_dir("/proc/self/fd").unwrap();
+    let numbers: Vec<RawFd> = list
+        .map(|entry| {
+            entry
+                .unwrap()
+                .file_name()
+                .to_str()
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    let still = |number: &RawFd| fs::read_link(format!("/proc/self/fd/{number}")).is_ok();
+    numbers.into_iter().filter(still).collect()
+}
+
+/// Calls `f` while this process can open so many descriptors more.
+fn with_left<R>(left: usize, f: impl FnOnce() -> R) -> R {
+    let taken = open();
+    let mut free = (0..).filter(|number| !taken.contains(number));
+    let limit = Rlimit {
+        current: Some(free.nth(left).unwrap() as u64),
+        ..getrlimit(Resource::Nofile)
+    };
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let result = f();
+    setrlimit(Resource::Nofile, before).unwrap();
+    result
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    let cause = cause.downcast_ref().unwrap_or(error);
+    rustix::io::Errno::from_io_error(cause) == Some(rustix::io::Errno::MFILE)
+}
+
+/// Tries to open something with no descriptor left, with one, and so on: each time but the last the error says why, and nothing stays
+/// behind.
+fn opens_or_says_why<T>(what: &str, mut opens: impl FnMut() -> io::Result<T>) {
+    let (files, tasks) = (open(), threads());
+    for left in 0..20 {
+        let result = with_left(left, &mut opens);
+        let failed = result.as_ref().err().map(is_shortage);
+        let text = result.as_ref().err().map(ToString::to_string);
+        drop(result);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while open() != files || threads() != tasks {
+            assert!(
+                Instant::now() < deadline,
+                "{what} with {left} left something"
+            );
+            thread::yield_now();
+        }
+        match failed {
+            None => {
+                assert!(left > 0, "{what} needs no descriptor");
+                return;
+            }
+            Some(shortage) => assert!(shortage, "{what} with {left}: {text:?}"),
+        }
+    }
+    panic!("{what} does not open");
+}
+
+type Opens = fn(&Handle) -> io::Result<Box<dyn Any>>;
+
+const OPENS: &[(&str, Opens)] = &[
+    ("a TCP listener", |own| {
+        boxed(own.block_on(TcpListener::bind("127.0.0.1:0")))
+    }),
+    ("a UDP socket", |own| {
+        boxed(own.block_on(UdpSocket::bind("127.0.0.1:0")))
+    }),
+    ("a pair of Unix streams", |own| {
+        boxed(own.block_on(async { UnixStream::pair() }))
+    }),
+    ("a pair of Unix datagram sockets", |own| {
+        boxed(own.block_on(async { UnixDatagram::pair() }))
+    }),
+    ("a listener of a signal", |own| {
+        boxed(own.block_on(async { signal(SignalKind::user_defined1()) }))
+    }),
+];
+
+fn boxed<T: 'static>(result: io::Result<T>) -> io::Result<Box<dyn Any>> {
+    result.map(|value| Box::new(value) as Box<dyn Any>)
+}
+
+#[test]
+fn whatever_opens_descriptors_says_when_there_are_none_and_leaves_nothing() {
+    alone(|| {
+        // What the process needs once.
+        drop(runtime(1));
+        opens_or_says_why("a runtime", || Runtime::builder().worker_threads(2).build());
+        opens_or_says_why("a local runtime", || Runtime::builder().build_local());
+        let runtime = runtime(1);
+        let own = runtime.handle().clone();
+        // The listener of another signal starts what all of them share.
+        drop(own.block_on(async { signal(SignalKind::user_defined2()) }));
+        for (what, opens) in OPENS {
+            opens_or_says_why(what, || opens(&own));
+        }
+        let listener = own.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        opens_or_says_why("a TCP connection", || {
+            own.block_on(TcpStream::connect(address))
+        });
+        let path = std::env::temp_dir().join(format!("heist-descriptors-{}", std::process::id()));
+        opens_or_says_why("a Unix listener", || {
+            let listener = own.block_on(async { UnixListener::bind(&path) });
+            assert_eq!(path.exists(), listener.is_ok());
+            let _ = fs::remove_file(&path);
+            listener
+        });
+        let listener = own.block_on(async { UnixListener::bind(&path) }).unwrap();
+        opens_or_says_why("a Unix connection", || {
+            own.block_on(UnixStream::connect(&path))
+        });
+        drop(listener);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(own.spawn(async { 5 }).wait_blocking().unwrap(), 5);
+    });
+}
+
+/// The counters that wake a thread out of the poller, by their number.
+fn event_counters() -> Vec<RawFd> {
+    let is_counter = |number: &RawFd| {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}"));
+        info.is_ok_and(|info| info.contains("eventfd-count"))
+    };
+    open().into_iter().filter(is_counter).collect()
+}
+
+/// A counter that is full takes no more: whoever wakes the poller then has to leave it at that.
+#[test]
+fn a_wake_is_not_lost_or_stuck_where_the_pollers_counter_is_full() {
+    alone(|| {
+        let runtime = runtime(2);
+        let counters = event_counters();
+        assert!(!counters.is_empty(), "no counter is found");
+        for _ in 0..1000 {
+            for &number in &counters {
+                // SAFETY: it belongs to the runtime, which outlives the loop.
+                let counter = unsafe { BorrowedFd::borrow_raw(number) };
+                // To its highest value but one, from wherever it is. It does not block: what does not fit is refused.
+                let mut more = u64::MAX - 1;
+                while more > 0 {
+                    if rustix::io::write(counter, &more.to_ne_bytes()).is_err() {
+                        more /= 2;
+                    }
+                }
+            }
+            let (told, hears) = channel();
+            runtime
+                .spawn(async move { told.send(()).unwrap() })
+                .detach();
+            hears.recv_timeout(Duration::from_secs(5)).unwrap();
+        }
+        let slept = runtime.spawn(heist::time::sleep(Duration::from_millis(1)));
+        runtime.block_on(slept).unwrap();
+        assert!(runtime.shutdown(Duration::from_secs(5)).is_clean());
+    });
+}
