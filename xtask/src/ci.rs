@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::process::{self, Outcome, show};
 use crate::project::{self, cargo, library_packages, take_switch};
 use crate::tools::{FOREIGN_TARGETS, MSRV, Tool, strict};
-use crate::{gates, loom, miri, stress, tidy};
+use crate::{fuzz, gates, loom, miri, stress, tidy};
 
 /// One check.
 struct Step {
@@ -28,7 +28,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "fmt",
         tools: &[Tool::Rustfmt],
-        run: || show(&mut cargo("fmt --all --check")),
+        run: || {
+            show(&mut cargo("fmt --all --check"))?;
+            show(&mut cargo("fmt --manifest-path fuzz/Cargo.toml --check"))
+        },
     },
     Step {
         name: "tidy",
@@ -43,6 +46,11 @@ const STEPS: &[Step] = &[
                 "clippy --workspace --all-targets --all-features -- -D warnings",
             ))
         },
+    },
+    Step {
+        name: "fuzz targets",
+        tools: &[Tool::Clippy],
+        run: fuzz::check,
     },
     Step {
         name: "doc",

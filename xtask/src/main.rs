@@ -7,6 +7,7 @@
 mod ci;
 mod code;
 mod compare;
+mod fuzz;
 mod gates;
 mod load;
 mod loom;
@@ -35,6 +36,8 @@ usage: cargo xtask COMMAND
   compare [WORKLOAD...] [--rounds N] [--workers 1,2] [--backends a,b] [--csv FILE]
                               heist and its peers, interleaved
   load [--seconds N]          the HTTP example under wrk, beside 10 000 idle connections
+  fuzz [--seconds N] [TARGET...]
+                              what comes from outside, each target for N seconds
   repeat [N]                  every test binary N times, on one thread, and beside a CPU hog
   stress [ARGUMENTS...]       the seeded random runs of the stress package
   sanitize thread|address stress|test [ARGUMENTS...]
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         ["gates", rest @ ..] => gates::run(rest),
         ["compare", rest @ ..] => compare::run(rest),
         ["load", rest @ ..] => load::run(rest),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["repeat", rest @ ..] => repeat::run(rest),
         ["stress", rest @ ..] => stress::run(rest),
         ["sanitize", rest @ ..] => sanitize::run(rest),

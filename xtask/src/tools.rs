@@ -25,6 +25,7 @@ pub(crate) enum Tool {
     Miri,
     Nightly,
     Deny,
+    Fuzz,
     OldToolchain,
     ForeignTargets,
     Valgrind,
@@ -56,6 +57,7 @@ impl Tool {
             Self::Miri => succeeds("cargo", "+nightly miri --version"),
             Self::Nightly => succeeds("rustc", "+nightly --version"),
             Self::Deny => succeeds("cargo", "deny --version"),
+            Self::Fuzz => succeeds("cargo", "fuzz --version"),
             Self::OldToolchain => succeeds("rustc", &format!("+{MSRV} --version")),
             Self::ForeignTargets => {
                 let installed = process::capture(Command::new("rustup").args([
@@ -86,6 +88,7 @@ impl Tool {
             }
             Self::Nightly => rustup("toolchain install nightly --profile minimal"),
             Self::Deny => process::show(&mut project::cargo("install --locked cargo-deny")),
+            Self::Fuzz => process::show(&mut project::cargo("install --locked cargo-fuzz")),
             Self::OldToolchain => rustup(&format!("toolchain install {MSRV} --profile minimal")),
             Self::ForeignTargets => rustup(&format!("target add {}", FOREIGN_TARGETS.join(" "))),
             Self::Valgrind => apt("valgrind"),
@@ -102,6 +105,7 @@ impl Tool {
             Self::Miri => "rustup toolchain install nightly --component miri,rust-src",
             Self::Nightly => "rustup toolchain install nightly --profile minimal",
             Self::Deny => "cargo install --locked cargo-deny",
+            Self::Fuzz => "cargo install --locked cargo-fuzz",
             Self::OldToolchain => "rustup toolchain install 1.85.0 --profile minimal",
             Self::ForeignTargets => {
                 "rustup target add each of the foreign targets in xtask/src/tools.rs"

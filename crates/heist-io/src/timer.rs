@@ -46,6 +46,9 @@
 mod shard;
 mod wheel;
 
+#[cfg(any(test, fuzzing))]
+pub use wheel::model;
+
 use crate::context;
 use crate::driver::IoDriver;
 use crate::sync::SeqCst;

@@ -41,6 +41,13 @@ pub use heist_core::error::{ExceptionContext, ExceptionKind, RuntimeGone};
 pub use heist_scheduler::{CallHandle, ConfigError, Metrics, ShutdownReport, WorkerMetrics};
 pub use local::LocalRuntime;
 
+/// What a fuzzer tries.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn workers_of(value: &std::ffi::OsStr) -> Result<usize, EnvironmentError> {
+    builder::workers_of(value)
+}
+
 /// An event loop: workers that run tasks, steal them from each other, and share one driver for I/O and timers.
 ///
 /// Dropping it shuts it down with the configured grace: what is left is cancelled, and gets that long for its clean-up. From

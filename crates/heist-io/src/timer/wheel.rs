@@ -353,5 +353,7 @@ fn place(elapsed: u64, deadline: u64) -> (usize, usize) {
     )
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod model;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! The settings of a runtime.
 
+use std::ffi::OsStr;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,13 +196,20 @@ impl Builder {
 
     fn read_environment(&mut self) -> io::Result<()> {
         if let (false, Some(value)) = (self.workers_set, env::var_os(WORKERS)) {
-            let value = value.to_string_lossy().into_owned();
-            self.config.worker_threads = match value.trim().parse() {
-                Ok(workers @ 1..=1024) => workers,
-                _ => return Err(EnvironmentError { value }.into()),
-            };
+            self.config.worker_threads = workers_of(&value)?;
         }
         Ok(())
+    }
+}
+
+/// The number of workers that a value of the variable stands for.
+pub(super) fn workers_of(value: &OsStr) -> Result<usize, EnvironmentError> {
+    let value = value.to_string_lossy();
+    match value.trim().parse() {
+        Ok(workers @ 1..=1024) => Ok(workers),
+        _ => Err(EnvironmentError {
+            value: value.into_owned(),
+        }),
     }
 }
 
