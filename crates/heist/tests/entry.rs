@@ -187,6 +187,8 @@ fn after_run_an_interrupt_does_what_it_did_before() {
     bounded(move || {
         command.stdin(Stdio::piped());
         let (mut child, _output) = ready(command);
+        // A wait would close it first, and the child end before it handles the signal.
+        let _open = child.stdin.take();
         interrupt(&child);
         assert_eq!(child.wait().unwrap().signal(), Some(2));
 

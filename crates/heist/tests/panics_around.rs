@@ -10,7 +10,7 @@ use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -149,12 +149,13 @@ fn the_exception_handler_may_use_the_runtime() {
     bounded(|| {
         let (sent, told) = channel();
         let sent = Mutex::new(sent);
-        let slot: Arc<OnceLock<Handle>> = Arc::default();
+        // Emptied at the end: a handle in its own runtime's handler keeps both for ever.
+        let slot: Arc<Mutex<Option<Handle>>> = Arc::default();
         let own = Arc::clone(&slot);
         let builder = Runtime::builder()
             .worker_threads(1)
             .exception_handler(move |exception| {
-                let handle = own.get().unwrap();
+                let handle = own.lock().unwrap().clone().unwrap();
                 let tasks = handle.all_tasks();
                 if let Some((id, name)) = exception.task() {
                     // The one that it is about may be over, and is left alone.
@@ -170,7 +171,7 @@ fn the_exception_handler_may_use_the_runtime() {
                 sent.lock().unwrap().send((kind, waited)).unwrap();
             });
         let runtime = builder.build().unwrap();
-        assert!(slot.set(runtime.handle().clone()).is_ok());
+        *slot.lock().unwrap() = Some(runtime.handle().clone());
 
         runtime.spawn(async { panic!("a body") }).detach();
         assert_eq!(told.recv().unwrap(), (ExceptionKind::NeverRetrieved, 5));
@@ -191,6 +192,7 @@ fn the_exception_handler_may_use_the_runtime() {
         cancelled.cancel();
         assert!(runtime.block_on(cancelled).unwrap_err().is_cancelled());
         assert_eq!(told.recv().unwrap(), (ExceptionKind::Drop, 5));
+        *slot.lock().unwrap() = None;
         let report = runtime.shutdown(Duration::from_secs(5));
         assert!(report.is_clean(), "{report:?}");
     });

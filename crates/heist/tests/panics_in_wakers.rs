@@ -40,13 +40,14 @@ fn panics_at(event: Event) -> Waker {
 
 /// Polls with a waker that panics at `event`. Where the poll itself does that to it, it unwinds.
 fn poll_panicking<F: Future + Unpin>(future: &mut F, event: Event) {
-    // Its own drop is not what the test is about.
-    let waker = std::mem::ManuallyDrop::new(panics_at(event));
+    let waker = panics_at(event);
     let polled = catch_unwind(AssertUnwindSafe(|| poll_with(future, &waker).is_pending()));
     match polled {
         Ok(pending) => assert!(pending && event != Event::Clone),
         Err(payload) => assert_eq!((text(payload), event), ("waker".to_owned(), Event::Clone)),
     }
+    // Its own drop is not what the test is about.
+    let_go(waker);
 }
 
 const EVENTS: [Event; 3] = [Event::Clone, Event::Wake, Event::Drop];
@@ -123,7 +124,7 @@ fn a_panicking_waker_of_a_promise_takes_nobody_down() {
             let poll = || poll_with(&mut promise.cancelled(), &late).is_ready();
             let ready = catch_unwind(AssertUnwindSafe(poll));
             assert!(ready.unwrap_or(event == Event::Clone));
-            std::mem::forget(late);
+            let_go(late);
             drop(promise);
         };
         for_each_event(body, 2);
@@ -242,12 +243,13 @@ fn the_panic_of_a_waker_of_a_timer_or_of_a_source_is_reported() {
                 assert!(source.try_io(Interest::Readable, read).is_err());
             }
             drop(theirs);
-            std::mem::forget(source);
+            source
         });
-        runtime.block_on(task).unwrap();
+        let source = runtime.block_on(task).unwrap();
         for _ in 0..2 {
             hears(&told, ExceptionKind::Waker, "waker");
         }
+        drop(source);
         goes_on(runtime, &told);
     });
 }

@@ -358,8 +358,11 @@ where
     let slot = Arc::new(Mutex::new(Some((future, told))));
     let own = Arc::clone(&slot);
     let hooked = waker(move |event| {
+        if event != Event::Wake {
+            return;
+        }
         let waiting = own.lock().unwrap().take();
-        if let Some((mut future, told)) = waiting.filter(|_| event == Event::Wake) {
+        if let Some((mut future, told)) = waiting {
             let ready = poll_with(&mut future, Waker::noop()).is_ready();
             drop(future);
             told.set_result(ready).unwrap();
@@ -367,11 +370,10 @@ where
     });
     let (mut future, told) = slot.lock().unwrap().take().unwrap();
     pend(&mut future, &hooked);
-    // Keeps its drop from being taken for the wake.
-    std::mem::forget(hooked);
     *slot.lock().unwrap() = Some((future, told));
     complete();
     assert!(taken.await.unwrap(), "woken, and not ready");
+    drop(hooked);
 }
 
 #[test]

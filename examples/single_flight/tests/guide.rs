@@ -14,7 +14,6 @@ fn each_block_of_the_guide_is_in_a_file_of_this_package() {
     let guide = include_str!("../../../docs/guides/model-checking.md");
     let files = [
         include_str!("../Cargo.toml"),
-        include_str!("../../../Cargo.toml"),
         include_str!("../src/lib.rs"),
         include_str!("../src/sync.rs"),
         include_str!("model.rs"),

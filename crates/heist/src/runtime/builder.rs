@@ -87,6 +87,8 @@ impl Builder {
     /// Has `f` told about what went wrong where nobody could be told otherwise: a panic of a task that nobody looked at, a
     /// panic in a callback. Default: a message on standard error.
     ///
+    /// `f` is kept as long as there are handles of the runtime: if it owns one itself, neither is ever dropped.
+    ///
     /// # Counterpart
     ///
     /// `loop.set_exception_handler`.
