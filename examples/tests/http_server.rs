@@ -7,7 +7,7 @@ mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -152,6 +152,25 @@ fn an_interrupt_closes_idle_connections_at_once() {
 }
 
 #[test]
+fn a_signal_has_the_server_list_its_tasks() {
+    let mut command = example("http_server");
+    let (mut server, address) = start(command.stderr(Stdio::piped()));
+    let mut client = Client::connect(address);
+    assert_eq!(client.get("/").0, 200);
+    send(&server, "USR1");
+    let mut lines = server.errors().lines().map(Result::unwrap);
+    let ours = lines.find(|line| line.contains("\"connection\" pending"));
+    assert!(ours.unwrap().contains("serve.rs:"));
+    assert_eq!(client.get("/").0, 200);
+    drop(client);
+    let (output, ok) = stop(server, "TERM");
+    assert!(
+        ok && output.contains("requests: 2 started, 2 answered"),
+        "{output}"
+    );
+}
+
+#[test]
 fn a_request_longer_than_the_grace_is_left_behind() {
     let (server, address) = start(example("http_server").args(["--grace", "0.2"]));
     let mut client = Client::connect(address);
@@ -257,13 +276,17 @@ fn start_with(command: &mut Command) -> (Program, SocketAddr) {
     (server, address.parse().unwrap())
 }
 
-/// What the server prints after the signal, and whether it ended well.
-fn stop(server: Program, signal: &str) -> (String, bool) {
+fn send(server: &Program, signal: &str) {
     let sent = Command::new("kill")
         .args([&format!("-{signal}"), &server.id().to_string()])
         .status()
         .unwrap();
     assert!(sent.success());
+}
+
+/// What the server prints after the signal, and whether it ended well.
+fn stop(server: Program, signal: &str) -> (String, bool) {
+    send(&server, signal);
     let (output, status) = server.finish();
     (output, status.success())
 }

@@ -16,6 +16,8 @@ mod process;
 mod project;
 mod repeat;
 mod sanitize;
+mod server;
+mod soak;
 mod stress;
 mod tidy;
 mod tools;
@@ -36,6 +38,7 @@ usage: cargo xtask COMMAND
   compare [WORKLOAD...] [--rounds N] [--workers 1,2] [--backends a,b] [--csv FILE]
                               heist and its peers, interleaved
   load [--seconds N]          the HTTP example under wrk, beside 10 000 idle connections
+  soak [--seconds N]          the HTTP example for half an hour under all that clients do
   fuzz [--seconds N] [TARGET...]
                               what comes from outside, each target for N seconds
   repeat [N]                  every test binary N times, on one thread, and beside a CPU hog
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         ["gates", rest @ ..] => gates::run(rest),
         ["compare", rest @ ..] => compare::run(rest),
         ["load", rest @ ..] => load::run(rest),
+        ["soak", rest @ ..] => soak::run(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["repeat", rest @ ..] => repeat::run(rest),
         ["stress", rest @ ..] => stress::run(rest),

@@ -24,7 +24,7 @@ Paths:
   /hash?n=1000   n rounds of SHA-256 on the blocking pool
   /tasks         the tasks of the runtime, as JSON
 
-SIGINT and SIGTERM stop it gracefully.
+SIGINT and SIGTERM stop it gracefully. SIGUSR1 has it list its tasks on standard error.
 ";
 
 /// What the process was asked to do.

@@ -11,6 +11,7 @@
 //! | `args.rs` | the command line |
 //! | `serve.rs` | accept loop, connections, graceful stop |
 //! | `routes.rs` | what answers a request |
+//! | `report.rs` | the list of tasks that a signal asks for |
 //! | `load.rs` | the clients of `--load`, in a process of their own |
 //! | `race.rs` | waiting for one of two things |
 
@@ -22,6 +23,7 @@
 mod args;
 mod load;
 mod race;
+mod report;
 mod routes;
 mod serve;
 
@@ -91,12 +93,14 @@ async fn run(options: &Serve, counts: Arc<Counts>) -> Result<ExitCode, Box<dyn E
     let address = server.local_addr()?;
     // First: whoever has read the line may send a signal.
     let stop = serve::Stop::new()?;
+    let report = report::start()?;
     println!("listening on http://{address}");
 
     let load = options
         .load
         .map(|time| load::start(&Handle::current(), address, time));
     let (code, left) = server.run(stop, load, options.grace).await;
+    report.cancel();
     if left > 0 {
         println!(
             "{left} connections were still open after {:?}",

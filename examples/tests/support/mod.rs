@@ -59,6 +59,11 @@ impl Program {
         line
     }
 
+    /// Its standard error, which is a pipe if the command says so.
+    pub(crate) fn errors(&mut self) -> impl BufRead + use<> {
+        BufReader::new(self.child.stderr.take().expect("a pipe"))
+    }
+
     /// What it prints from now on, and how it ends.
     pub(crate) fn finish(mut self) -> (String, ExitStatus) {
         let deadline = Instant::now() + LIMIT;
