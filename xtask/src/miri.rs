@@ -1,4 +1,4 @@
-//! `miri`: undefined behaviour and data races, over the crate that has most of the unsafe code.
+//! `miri`: undefined behaviour and data races, in the crates that have unsafe code.
 //!
 //! A test whose name has the word `race` in it depends on the order of its threads: it runs with many seeds.
 
@@ -10,7 +10,14 @@ const FLAGS: &str = "-Zmiri-strict-provenance -Zmiri-symbolic-alignment-check";
 /// The other model of what a pointer may be used for.
 const TREE_BORROWS: &str = "-Zmiri-tree-borrows";
 
-/// `--quick` leaves out the second aliasing model, most seeds and the slower tests, `--full` adds the scheduler.
+/// What of heist-io Miri can run: the reactor, behind a stand-in for the poller, and what is below the sockets.
+const IO: &str = "-p heist-io --lib -- reactor:: source::tests readiness:: timer::";
+
+const IO_RACES: &str =
+    "-p heist-io --lib -- reactor::races timer::tests::cancel_reset_and_fire_race";
+
+/// `--quick` leaves out the second aliasing model, most seeds and the slower tests, `--full` adds the scheduler and all of heist-io
+/// that it can run.
 pub(crate) fn run(words: &[&str]) -> Outcome {
     let mut words = words.to_vec();
     let (quick, full) = (
@@ -35,7 +42,12 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
             "-p heist-core --tests race",
             &format!("{aliasing} -Zmiri-many-seeds=0..{seeds}"),
         )?;
+        miri(
+            IO_RACES,
+            &format!("{aliasing} -Zmiri-many-seeds=0..{seeds}"),
+        )?;
         if full {
+            miri(IO, aliasing)?;
             miri("-p heist-scheduler --lib", aliasing)?;
         }
     }

@@ -5,26 +5,8 @@
 #[cfg(loom)]
 mod stand_in;
 
-/// parking_lot hides pointers in integers, which strict provenance does not allow.
 #[cfg(miri)]
-mod lock {
-    use std::sync::{self, PoisonError};
-
-    pub(crate) use std::sync::MutexGuard;
-
-    #[derive(Debug, Default)]
-    pub(crate) struct Mutex<T>(sync::Mutex<T>);
-
-    impl<T> Mutex<T> {
-        pub(crate) const fn new(value: T) -> Self {
-            Self(sync::Mutex::new(value))
-        }
-
-        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner)
-        }
-    }
-}
+pub mod lock;
 
 #[cfg(not(loom))]
 mod imp {

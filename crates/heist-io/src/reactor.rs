@@ -23,10 +23,13 @@
 //! after the `begin_sleep` or `end_sleep` that takes the notification. A write that arrives after its notification was
 //! taken makes a later sleep return early, once.
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(miri)]
+#[path = "reactor/fake.rs"]
+mod selector;
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
 #[path = "reactor/epoll.rs"]
 mod selector;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(any(target_os = "linux", target_os = "android", miri)))]
 #[path = "reactor/portable.rs"]
 #[expect(
     unsafe_code,
@@ -264,6 +267,8 @@ impl Key {
     }
 }
 
+#[cfg(all(test, miri))]
+mod races;
 #[cfg(test)]
 mod tests {
     use super::*;

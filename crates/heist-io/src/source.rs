@@ -202,6 +202,15 @@ impl Registration {
     /// Registers `io` with the current runtime, else the process-wide one. `ready` is assumed until it proves wrong.
     pub(crate) fn new(io: &impl AsSource, ready: Ready) -> io::Result<Self> {
         let reactor = with_driver(|driver| Arc::clone(driver.reactor()))?;
+        Self::with(reactor, io, ready)
+    }
+
+    /// Registers `io` with this reactor.
+    pub(crate) fn with(
+        reactor: Arc<Reactor>,
+        io: &impl AsSource,
+        ready: Ready,
+    ) -> io::Result<Self> {
         let source = Arc::new(Source::new(ready));
         let key = reactor.register(io, &source)?;
         Ok(Self {
@@ -214,6 +223,11 @@ impl Registration {
     /// Takes it out of its reactor (INV-4).
     pub(crate) fn deregister(&self, io: &impl AsSource) {
         self.reactor.deregister(io, self.key);
+    }
+
+    #[cfg(all(test, miri))]
+    pub(crate) const fn key(&self) -> Key {
+        self.key
     }
 
     /// What is known now.

@@ -8,6 +8,9 @@ mod stand_in;
 
 #[cfg(not(loom))]
 mod imp {
+    #[cfg(miri)]
+    pub(crate) use heist_core::sync::lock::Mutex;
+    #[cfg(not(miri))]
     pub(crate) use parking_lot::Mutex;
     pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
 

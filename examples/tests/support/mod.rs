@@ -12,17 +12,18 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// The command for an example.
 pub(crate) fn example(name: &str) -> Command {
-    let mut path = std::env::current_exe().expect("this program has a path");
-    path.pop();
-    path.pop();
-    path.push("examples");
-    path.push(name);
-    let path: PathBuf = path.with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(
-        path.exists(),
-        "{} is not built; run `cargo test -p heist-examples` without a filter",
-        path.display()
-    );
+    let own = std::env::current_exe().expect("this program has a path");
+    let name = PathBuf::from("examples")
+        .join(name)
+        .with_extension(std::env::consts::EXE_EXTENSION);
+    // How deep a test is below the folder of its profile is cargo's business.
+    let mut paths = own.ancestors().map(|folder| folder.join(&name));
+    let path = paths.find(|path| path.exists()).unwrap_or_else(|| {
+        panic!(
+            "{} is not built; run `cargo test -p heist-examples` without a filter",
+            name.display()
+        )
+    });
     Command::new(path)
 }
 
