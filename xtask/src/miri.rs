@@ -11,10 +11,10 @@ const FLAGS: &str = "-Zmiri-strict-provenance -Zmiri-symbolic-alignment-check";
 const TREE_BORROWS: &str = "-Zmiri-tree-borrows";
 
 /// What of heist-io Miri can run: the reactor, behind a stand-in for the poller, and what is below the sockets.
-const IO: &str = "-p heist-io --lib -- reactor:: source::tests readiness:: timer::";
+const IO: &str = "-p heist-io --lib -- poller:: reactor:: source::tests readiness:: timer::";
 
 const IO_RACES: &str =
-    "-p heist-io --lib -- reactor::races timer::tests::cancel_reset_and_fire_race";
+    "-p heist-io --lib -- poller::races timer::tests::cancel_reset_and_fire_race";
 
 /// `--quick` leaves out the second aliasing model, most seeds and the slower tests, `--full` adds the scheduler and all of heist-io
 /// that it can run.

@@ -23,27 +23,13 @@
 //! after the `begin_sleep` or `end_sleep` that takes the notification. A write that arrives after its notification was
 //! taken makes a later sleep return early, once.
 
-#[cfg(miri)]
-#[path = "reactor/fake.rs"]
-mod selector;
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
-#[path = "reactor/epoll.rs"]
-mod selector;
-#[cfg(not(any(target_os = "linux", target_os = "android", miri)))]
-#[path = "reactor/portable.rs"]
-#[expect(
-    unsafe_code,
-    reason = "registering with `polling` is unsafe: the source has to be deleted before it goes"
-)]
-mod selector;
-
 use crate::readiness::{Interest, Ready};
 use crate::source::Source;
+use crate::sync::selector::{self, Buffer, Selector};
 use crate::sync::{AcqRel, Acquire, Arc, AtomicU32, Mutex};
 use crate::sys::AsSource;
 use crate::wake::WakeList;
 use heist_core::error::RuntimeGone;
-use selector::{Buffer, Selector};
 use slab::Slab;
 use std::io;
 
@@ -56,14 +42,14 @@ pub(crate) struct Deadline {
 
 /// How a turn waits in the poller.
 #[derive(Clone, Copy, Debug)]
-enum Timeout {
+pub(crate) enum Timeout {
     Zero,
     Until(Option<Deadline>),
 }
 
 #[derive(Debug)]
 pub(crate) struct Reactor {
-    selector: Selector,
+    pub(crate) selector: Selector,
     table: Mutex<Table>,
     park: AtomicU32,
     /// Used by the one thread that makes a turn.
@@ -267,8 +253,6 @@ impl Key {
     }
 }
 
-#[cfg(all(test, miri))]
-mod races;
 #[cfg(test)]
 mod tests {
     use super::*;

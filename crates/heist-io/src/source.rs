@@ -195,7 +195,7 @@ impl Waiters {
 pub(crate) struct Registration {
     source: Arc<Source>,
     reactor: Arc<Reactor>,
-    key: Key,
+    pub(crate) key: Key,
 }
 
 impl Registration {
@@ -223,11 +223,6 @@ impl Registration {
     /// Takes it out of its reactor (INV-4).
     pub(crate) fn deregister(&self, io: &impl AsSource) {
         self.reactor.deregister(io, self.key);
-    }
-
-    #[cfg(all(test, miri))]
-    pub(crate) const fn key(&self) -> Key {
-        self.key
     }
 
     /// What is known now.

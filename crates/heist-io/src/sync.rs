@@ -1,10 +1,26 @@
-//! The only place of this crate that names atomics, locks and cells.
+//! The only place of this crate that names atomics, locks and cells, and that chooses the poller.
 //!
 //! Under `cfg(loom)` everything comes from loom, so that a model runs the code that ships. `Arc` stays the standard
 //! one: what is counted here is handed to core, whose contracts speak of `std::sync::Arc`.
 
 #[cfg(loom)]
 mod stand_in;
+
+/// The system's poller. Miri knows none that would do.
+#[cfg(miri)]
+pub(crate) mod poller;
+#[cfg(miri)]
+pub(crate) use poller as selector;
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
+#[path = "reactor/epoll.rs"]
+pub(crate) mod selector;
+#[cfg(not(any(target_os = "linux", target_os = "android", miri)))]
+#[path = "reactor/portable.rs"]
+#[expect(
+    unsafe_code,
+    reason = "registering with `polling` is unsafe: the source has to be deleted before it goes"
+)]
+pub(crate) mod selector;
 
 #[cfg(not(loom))]
 mod imp {

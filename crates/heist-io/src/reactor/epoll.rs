@@ -20,7 +20,7 @@
 //! 50 µs or 0.1 % of the timeout, whichever is more, whatever `PR_SET_TIMERSLACK` says about the second), and it works
 //! on every kernel that is still in use. `epoll_wait` alone counts in ms.
 
-use super::{Deadline, Key, Timeout};
+use crate::reactor::{Deadline, Key, Timeout};
 use crate::readiness::{Interest, Ready};
 use crate::sync::Mutex;
 use crate::sys::AsSource;
@@ -37,7 +37,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
 /// With EPOLLRDHUP, yes: what comes after the last byte is in the word already, or will be an event.
-pub(super) const SHORT_READ_DRAINS: bool = true;
+pub(crate) const SHORT_READ_DRAINS: bool = true;
 
 /// How many events one turn takes.
 const EVENTS: usize = 256;
@@ -50,7 +50,7 @@ const TIMER: u64 = Key(usize::MAX - 2).0 as u64;
 const UNSET: u64 = u64::MAX;
 
 #[derive(Debug)]
-pub(super) struct Selector {
+pub(crate) struct Selector {
     poller: Poller,
     wake: OwnedFd,
     timer: OwnedFd,
@@ -61,10 +61,10 @@ pub(super) struct Selector {
 }
 
 /// Data and flags of each event. (The kernel's own struct has a pointer in it, which would keep it on one thread.)
-pub(super) struct Buffer(Vec<(u64, EventFlags)>);
+pub(crate) struct Buffer(Vec<(u64, EventFlags)>);
 
 impl Selector {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let poller = Poller::new()?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let timer = timerfd_create(
@@ -83,7 +83,7 @@ impl Selector {
         })
     }
 
-    pub(super) fn register(&self, io: &impl AsSource, key: Key) -> io::Result<()> {
+    pub(crate) fn register(&self, io: &impl AsSource, key: Key) -> io::Result<()> {
         let flags =
             EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;
         Ok(epoll::add(
@@ -94,7 +94,7 @@ impl Selector {
         )?)
     }
 
-    pub(super) fn deregister(&self, io: &impl AsSource) {
+    pub(crate) fn deregister(&self, io: &impl AsSource) {
         if getpid() != self.owner {
             // The child drops what it has inherited; the parent still waits for it.
             return;
@@ -103,11 +103,11 @@ impl Selector {
         let _ = epoll::delete(&self.poller, io.as_fd());
     }
 
-    pub(super) const fn is_oneshot(&self) -> bool {
+    pub(crate) const fn is_oneshot(&self) -> bool {
         false
     }
 
-    pub(super) fn rearm(
+    pub(crate) fn rearm(
         &self,
         _io: &impl AsSource,
         _key: Key,
@@ -116,7 +116,7 @@ impl Selector {
         Ok(())
     }
 
-    pub(super) fn wait(&self, buffer: &mut Buffer, timeout: Timeout) -> io::Result<()> {
+    pub(crate) fn wait(&self, buffer: &mut Buffer, timeout: Timeout) -> io::Result<()> {
         const ZERO: Timespec = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -171,7 +171,7 @@ impl Selector {
         Ok(())
     }
 
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         let one = 1_u64.to_ne_bytes();
         if rustix::io::write(&self.wake, &one) == Err(Errno::AGAIN) {
             // The counter is full. Nobody else reads it, and a write after this one is an edge.
@@ -182,16 +182,16 @@ impl Selector {
 }
 
 impl Buffer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Vec::with_capacity(EVENTS))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Key, what is ready, and whether every waiter has to look.
-    pub(super) fn events(&self) -> impl Iterator<Item = (Key, Ready, bool)> {
+    pub(crate) fn events(&self) -> impl Iterator<Item = (Key, Ready, bool)> {
         // The key was a `usize`.
         self.0
             .iter()

@@ -3,7 +3,7 @@
 //! In that mode (Windows) an event takes back what its source was asked for, in both directions. So it wakes every
 //! waiter of the source, and each that still waits asks anew.
 
-use super::{Deadline, Key, Timeout};
+use crate::reactor::{Deadline, Key, Timeout};
 use crate::readiness::{Interest, Ready};
 use crate::sys::{self, AsSource};
 use polling::{Event, Events, PollMode, Poller};
@@ -11,26 +11,26 @@ use std::io;
 use std::time::Duration;
 
 /// No: the end of a stream may be in the event that brought its last data, and `polling` does not say so.
-pub(super) const SHORT_READ_DRAINS: bool = false;
+pub(crate) const SHORT_READ_DRAINS: bool = false;
 
 #[derive(Debug)]
-pub(super) struct Selector {
+pub(crate) struct Selector {
     poller: Poller,
 }
 
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     events: Events,
     oneshot: bool,
 }
 
 impl Selector {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             poller: Poller::new()?,
         })
     }
 
-    pub(super) fn register(&self, io: &impl AsSource, key: Key) -> io::Result<()> {
+    pub(crate) fn register(&self, io: &impl AsSource, key: Key) -> io::Result<()> {
         let (event, mode) = match self.is_oneshot() {
             true => (Event::none(key.0), PollMode::Oneshot),
             false => (Event::all(key.0), PollMode::Edge),
@@ -39,16 +39,16 @@ impl Selector {
         unsafe { self.poller.add_with_mode(sys::raw(io), event, mode) }
     }
 
-    pub(super) fn deregister(&self, io: &impl AsSource) {
+    pub(crate) fn deregister(&self, io: &impl AsSource) {
         // It may have been closed behind our back, which took it out of the poller.
         let _ = self.poller.delete(sys::borrow(io));
     }
 
-    pub(super) fn is_oneshot(&self) -> bool {
+    pub(crate) fn is_oneshot(&self) -> bool {
         !self.poller.supports_edge()
     }
 
-    pub(super) fn rearm(
+    pub(crate) fn rearm(
         &self,
         io: &impl AsSource,
         key: Key,
@@ -63,7 +63,7 @@ impl Selector {
         )
     }
 
-    pub(super) fn wait(&self, buffer: &mut Buffer, timeout: Timeout) -> io::Result<()> {
+    pub(crate) fn wait(&self, buffer: &mut Buffer, timeout: Timeout) -> io::Result<()> {
         buffer.events.clear();
         buffer.oneshot = self.is_oneshot();
         let timeout = match timeout {
@@ -78,25 +78,25 @@ impl Selector {
         }
     }
 
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         let _ = self.poller.notify();
     }
 }
 
 impl Buffer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             events: Events::new(),
             oneshot: false,
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 
     /// Key, what is ready, and whether every waiter has to look.
-    pub(super) fn events(&self) -> impl Iterator<Item = (Key, Ready, bool)> {
+    pub(crate) fn events(&self) -> impl Iterator<Item = (Key, Ready, bool)> {
         self.events.iter().map(|event| {
             let mut ready = Ready::EMPTY;
             let table = [

@@ -2,19 +2,25 @@
 //!
 //! In edge mode, as epoll is used, or such that each event has to be asked for, as on Windows.
 
-use super::{Deadline, Key, Timeout};
+use crate::reactor::{Deadline, Key, Timeout};
 use crate::readiness::{Interest, Ready};
 use crate::sys::AsSource;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-pub(super) const SHORT_READ_DRAINS: bool = false;
+thread_local! {
+    /// Whether each event has to be asked for, in what is made from now on.
+    pub(crate) static ONESHOT: Cell<bool> = const { Cell::new(false) };
+}
+
+pub(crate) const SHORT_READ_DRAINS: bool = false;
 
 #[derive(Debug)]
-pub(super) struct Selector {
+pub(crate) struct Selector {
     oneshot: bool,
     state: Mutex<State>,
     changed: Condvar,
@@ -31,44 +37,41 @@ struct State {
 }
 
 #[derive(Debug)]
-pub(super) struct Buffer(Vec<(Key, Ready, bool)>);
+pub(crate) struct Buffer(Vec<(Key, Ready, bool)>);
 
 impl Selector {
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self::with(false))
-    }
-
-    pub(super) fn with(oneshot: bool) -> Self {
-        Self {
-            oneshot,
+    #[expect(clippy::unnecessary_wraps, reason = "as the others")]
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            oneshot: ONESHOT.get(),
             state: Mutex::default(),
             changed: Condvar::new(),
-        }
+        })
     }
 
     /// Whatever has this key, or had it, is ready.
-    pub(super) fn tell(&self, key: Key, ready: Ready) {
+    pub(crate) fn tell(&self, key: Key, ready: Ready) {
         *self.state().ready.entry(key.0).or_insert(Ready::EMPTY) |= ready;
         self.changed.notify_all();
     }
 
-    pub(super) fn register(&self, io: &impl AsSource, key: Key) -> io::Result<()> {
+    pub(crate) fn register(&self, io: &impl AsSource, key: Key) -> io::Result<()> {
         self.state().keys.insert(io.as_fd().as_raw_fd(), key);
         Ok(())
     }
 
-    pub(super) fn deregister(&self, io: &impl AsSource) {
+    pub(crate) fn deregister(&self, io: &impl AsSource) {
         let mut state = self.state();
         if let Some(key) = state.keys.remove(&io.as_fd().as_raw_fd()) {
             state.armed.remove(&key.0);
         }
     }
 
-    pub(super) const fn is_oneshot(&self) -> bool {
+    pub(crate) const fn is_oneshot(&self) -> bool {
         self.oneshot
     }
 
-    pub(super) fn rearm(
+    pub(crate) fn rearm(
         &self,
         _io: &impl AsSource,
         key: Key,
@@ -79,7 +82,7 @@ impl Selector {
         Ok(())
     }
 
-    pub(super) fn wait(&self, buffer: &mut Buffer, timeout: Timeout) -> io::Result<()> {
+    pub(crate) fn wait(&self, buffer: &mut Buffer, timeout: Timeout) -> io::Result<()> {
         let mut state = self.state();
         loop {
             buffer.0 = state.take(self.oneshot);
@@ -101,7 +104,7 @@ impl Selector {
         }
     }
 
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.state().woken = true;
         self.changed.notify_all();
     }
@@ -130,15 +133,18 @@ impl State {
 }
 
 impl Buffer {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(Vec::new())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn events(&self) -> impl Iterator<Item = (Key, Ready, bool)> {
+    pub(crate) fn events(&self) -> impl Iterator<Item = (Key, Ready, bool)> {
         self.0.iter().copied()
     }
 }
+
+#[cfg(test)]
+mod races;
