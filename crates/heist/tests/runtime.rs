@@ -1,4 +1,4 @@
-//! Runtimes: spawning from everywhere, stealing, fairness, blocking entry, callbacks of the loop.
+//! Runtimes: spawning from everywhere, stealing, fairness, settings and hooks.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use heist::runtime::ConfigError;
-use heist::task::{current, yield_now};
+use heist::task::yield_now;
 use heist::time::sleep;
 use heist::{Handle, LocalRuntime, Runtime, promise};
 use support::{bounded, lone_worker, runtime};
@@ -159,100 +159,6 @@ fn an_always_ready_leaf_lets_timers_fire() {
 }
 
 #[test]
-fn block_on_works_inside_a_task_even_of_a_single_worker() {
-    bounded(|| {
-        for workers in [1, 2] {
-            let runtime = runtime(workers);
-            let task = runtime.spawn(async {
-                let own = heist::spawn(async { 4 });
-                let other = heist::spawn(async {
-                    yield_now().await;
-                    5
-                });
-                heist::block_on(async { own.await.unwrap() + other.wait_blocking().unwrap() })
-            });
-            assert_eq!(runtime.block_on(task).unwrap(), 9);
-        }
-    });
-}
-
-#[test]
-fn block_on_works_inside_block_on() {
-    bounded(|| {
-        let runtime = runtime(1);
-        let handle = runtime.handle().clone();
-        let seven = runtime.block_on(async {
-            handle.block_on(async { handle.spawn(async { 7 }).await.unwrap() })
-        });
-        assert_eq!(seven, 7);
-    });
-}
-
-#[test]
-fn block_on_works_on_the_blocking_pool() {
-    bounded(|| {
-        let runtime = runtime(1);
-        let job = runtime
-            .spawn_blocking(|| heist::block_on(async { heist::spawn(async { 8 }).await.unwrap() }));
-        assert_eq!(runtime.block_on(job).unwrap(), 8);
-    });
-}
-
-#[test]
-fn one_poll_may_block_as_often_as_it_likes() {
-    const TIMES: u32 = 300;
-    bounded(|| {
-        let runtime = runtime(1);
-        let handle = runtime.handle().clone();
-        let job = runtime.spawn_blocking(move || {
-            (0..TIMES)
-                .map(|_| handle.block_on(async { 1 }))
-                .sum::<u32>()
-        });
-        assert_eq!(job.wait_blocking().unwrap(), TIMES);
-        let handle = runtime.handle().clone();
-        let sum = runtime.block_on(async move {
-            let task = |_| handle.spawn(async { 1 }).wait_blocking().unwrap();
-            (0..TIMES).map(task).sum::<u32>()
-        });
-        assert_eq!(sum, TIMES);
-    });
-}
-
-#[test]
-fn a_nested_block_on_of_a_local_runtime_panics_and_says_why() {
-    bounded(|| {
-        let runtime = LocalRuntime::new().unwrap();
-        let task = runtime.spawn_local(async { heist::block_on(async {}) });
-        let error = runtime.block_on(task).unwrap_err();
-        assert!(error.is_panic());
-        assert!(error.to_string().contains("block_on"), "{error}");
-    });
-}
-
-#[test]
-fn block_on_unwinds_with_the_error_when_its_root_is_cancelled() {
-    bounded(|| {
-        let runtime = runtime(1);
-        let (tell, root) = promise();
-        let canceller = runtime.spawn(async move {
-            let root: heist::TaskRef = root.await.unwrap();
-            root.cancel_with("enough")
-        });
-        let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            runtime.block_on(async {
-                assert!(tell.set_result(current()).is_ok());
-                std::future::pending::<()>().await;
-            });
-        }));
-        let payload = unwound.unwrap_err();
-        let error = payload.downcast_ref::<heist::TaskError>().unwrap();
-        assert_eq!(error.reason(), Some("enough"));
-        assert!(runtime.block_on(canceller).unwrap());
-    });
-}
-
-#[test]
 fn a_handle_is_current_where_it_was_entered() {
     bounded(|| {
         assert!(Handle::try_current().is_none());
@@ -295,153 +201,6 @@ fn a_guard_may_be_dropped_inside_of_what_was_entered_later() {
             assert_ne!(elsewhere, here);
         });
         assert!(Handle::try_current().is_none());
-    });
-}
-
-#[test]
-fn waiting_on_the_thread_of_a_local_runtime_that_nobody_runs_panics() {
-    bounded(|| {
-        let local = LocalRuntime::new().unwrap();
-        let _entered = local.enter();
-        let wait = || heist::block_on(sleep(Duration::from_millis(1)));
-        let payload = catch_unwind(AssertUnwindSafe(wait)).unwrap_err();
-        let message = payload.downcast_ref::<&str>().unwrap();
-        assert!(
-            message.contains("call block_on of the LocalRuntime"),
-            "{message}"
-        );
-        local.block_on(sleep(Duration::from_millis(1)));
-    });
-}
-
-#[test]
-fn calls_start_in_order_and_one_at_a_time() {
-    bounded(|| {
-        let runtime = runtime(4);
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let busy = Arc::new(AtomicBool::new(false));
-        for i in 0..1000 {
-            let (log, busy) = (Arc::clone(&log), Arc::clone(&busy));
-            runtime.handle().call_soon(move || {
-                assert!(!busy.swap(true, Ordering::SeqCst), "two at a time");
-                log.lock().unwrap().push(i);
-                busy.store(false, Ordering::SeqCst);
-            });
-        }
-        let (told, heard) = promise();
-        runtime.handle().call_soon(move || {
-            let _ = told.set_result(());
-        });
-        runtime.block_on(heard).unwrap();
-        assert_eq!(*log.lock().unwrap(), (0..1000).collect::<Vec<_>>());
-    });
-}
-
-#[test]
-fn calls_keep_their_order_while_the_queue_runs_empty_again_and_again() {
-    const CALLS: usize = 20_000;
-    bounded(|| {
-        let runtime = runtime(4);
-        let (next, busy) = (
-            Arc::new(AtomicUsize::new(0)),
-            Arc::new(AtomicBool::new(false)),
-        );
-        for number in 0..CALLS {
-            let (next, busy) = (Arc::clone(&next), Arc::clone(&busy));
-            runtime.handle().call_soon(move || {
-                assert!(!busy.swap(true, Ordering::SeqCst), "two at a time");
-                assert_eq!(next.swap(number + 1, Ordering::SeqCst), number);
-                busy.store(false, Ordering::SeqCst);
-            });
-            if number % 3 == 0 {
-                thread::yield_now();
-            }
-        }
-        while next.load(Ordering::SeqCst) < CALLS {
-            thread::yield_now();
-        }
-    });
-}
-
-#[test]
-fn calls_go_on_after_all_tasks_were_cancelled() {
-    bounded(|| {
-        let runtime = LocalRuntime::new().unwrap();
-        // The task that runs them is among all tasks, whatever it has run by then.
-        for calls in 1..100 {
-            for _ in 1..calls {
-                runtime.handle().call_soon(|| ());
-            }
-            let handle = runtime.handle().clone();
-            let cancel_all = move || {
-                for task in handle.all_tasks() {
-                    if task.name() == "call_soon" {
-                        task.cancel();
-                    }
-                }
-            };
-            runtime.handle().call_soon(cancel_all);
-            runtime.block_on(async {
-                for _ in 0..2 * calls {
-                    yield_now().await;
-                }
-            });
-            let (told, heard) = promise();
-            runtime.handle().call_soon(move || {
-                let _ = told.set_result(());
-            });
-            runtime.block_on(heard).unwrap();
-        }
-    });
-}
-
-#[test]
-fn timed_calls_run_in_the_order_of_their_times() {
-    bounded(|| {
-        let runtime = runtime(1);
-        let handle = runtime.handle();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let note = |name: &'static str| {
-            let log = Arc::clone(&log);
-            move || log.lock().unwrap().push(name)
-        };
-        let (told, heard) = promise();
-        let start = Instant::now();
-        handle.call_at(start + Duration::from_millis(40), note("at 40"));
-        handle.call_later(Duration::from_millis(20), note("later 20"));
-        handle.call_soon(note("soon"));
-        let never = handle.call_later(Duration::from_millis(30), note("cancelled"));
-        assert!(never.cancel());
-        handle.call_at(start + Duration::from_millis(60), move || {
-            let _ = told.set_result(());
-        });
-        runtime.block_on(heard).unwrap();
-        assert_eq!(*log.lock().unwrap(), ["soon", "later 20", "at 40"]);
-        assert!(start.elapsed() >= Duration::from_millis(60));
-    });
-}
-
-#[test]
-fn run_forever_ends_with_stop() {
-    bounded(|| {
-        let runtime = runtime(1);
-        let handle = runtime.handle().clone();
-        runtime
-            .handle()
-            .call_later(Duration::from_millis(5), move || handle.stop());
-        runtime.run_forever();
-
-        let local = LocalRuntime::new().unwrap();
-        let handle = local.handle().clone();
-        let ran = std::rc::Rc::new(std::cell::Cell::new(false));
-        let flag = std::rc::Rc::clone(&ran);
-        local.spawn_local(async move {
-            sleep(Duration::from_millis(5)).await;
-            flag.set(true);
-            handle.stop();
-        });
-        local.run_forever();
-        assert!(ran.get());
     });
 }
 
@@ -500,16 +259,6 @@ fn hooks_run_on_each_thread_at_its_start_and_end() {
             started.load(Ordering::SeqCst),
             stopped.load(Ordering::SeqCst)
         );
-    });
-}
-
-#[test]
-fn a_root_borrows_from_its_callers_frame() {
-    bounded(|| {
-        let runtime = runtime(1);
-        let text = String::from("not static");
-        let length = runtime.block_on(async { text.len() });
-        assert_eq!(length, text.len());
     });
 }
 
