@@ -10,10 +10,13 @@ const FLAGS: &str = "-Zmiri-strict-provenance -Zmiri-symbolic-alignment-check";
 /// The other model of what a pointer may be used for.
 const TREE_BORROWS: &str = "-Zmiri-tree-borrows";
 
+pub(crate) const CORE_RACES: &str = "-p heist-core --tests race";
+
 /// What of heist-io Miri can run: the reactor, behind a stand-in for the poller, and what is below the sockets.
 const IO: &str = "-p heist-io --lib -- poller:: reactor:: source::tests readiness:: timer::";
 
-const IO_RACES: &str =
+/// Those of them that depend on the order of their threads.
+pub(crate) const IO_RACES: &str =
     "-p heist-io --lib -- poller::races timer::tests::cancel_reset_and_fire_race";
 
 /// `--quick` leaves out the second aliasing model, most seeds and the slower tests, `--full` adds the scheduler and all of heist-io
@@ -39,7 +42,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
             miri("-p heist-core --lib --tests", aliasing)?;
         }
         miri(
-            "-p heist-core --tests race",
+            CORE_RACES,
             &format!("{aliasing} -Zmiri-many-seeds=0..{seeds}"),
         )?;
         miri(

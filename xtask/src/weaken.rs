@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::code;
 use crate::loom::{Model, Models};
+use crate::miri;
 use crate::process::{Outcome, bounded, capture};
 use crate::project::{self, cargo, files, number, read, take_option};
 
@@ -255,11 +256,11 @@ impl Judge {
     /// The tests that race, with a few seeds each.
     fn miri(&self, package: &str) -> Outcome<Option<String>> {
         let what = match package {
-            "heist-core" => "--tests race",
-            "heist-io" => "--lib race",
+            "heist-core" => miri::CORE_RACES,
+            "heist-io" => miri::IO_RACES,
             _ => return Ok(None),
         };
-        let mut command = cargo(&format!("+nightly miri test -p {package} {what}"));
+        let mut command = cargo(&format!("+nightly miri test {what}"));
         command
             .current_dir(&self.copy)
             .env("MIRIFLAGS", "-Zmiri-many-seeds=0..16")
