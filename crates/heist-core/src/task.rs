@@ -30,7 +30,7 @@ pub use cell::Header;
 pub use handle::{CancelOnDrop, LocalTask, Task};
 pub use id::TaskId;
 pub(crate) use root::InnerRoot;
-pub use root::{Root, block_on};
+pub use root::{Root, block_on, refuse};
 pub use runnable::{Ran, Runnable, RunnableSlot};
 pub use spawn::{spawn, spawn_blocking, spawn_local, try_spawn};
 pub use state::TaskState;

@@ -129,6 +129,9 @@ impl LocalScheduler {
     /// Inside of one of its own tasks.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F, meta: Meta) -> Result<F::Output, TaskError> {
+        if self.shared.is_inherited() {
+            return Err(task::refuse::<F::Output>(meta));
+        }
         self.enter("block_on", || {
             let parker = self.shared.parker();
             task::block_on(&self.shared, future, meta, parker, |root| {
@@ -144,6 +147,9 @@ impl LocalScheduler {
     /// Inside of one of its own tasks.
     #[track_caller]
     pub fn run_forever(&self) {
+        if self.shared.is_inherited() {
+            return;
+        }
         self.enter("run_forever", || {
             loop {
                 self.turn(None, || !self.shared.stopped.load(Relaxed));
@@ -293,10 +299,12 @@ impl LocalScheduler {
         let begun = shared.platform.now();
         let deadline = begun.checked_add(grace);
         shared.registry.close();
-        shared.registry.for_each(|task| {
-            task.cancel_at_the_end(REASON);
-        });
-        self.run_until_empty(deadline);
+        if !shared.is_inherited() {
+            shared.registry.for_each(|task| {
+                task.cancel_at_the_end(REASON);
+            });
+            self.run_until_empty(deadline);
+        }
         let left = outlived(&shared.registry);
         shared.registry.for_each(|task| {
             task.abort();
@@ -304,6 +312,10 @@ impl LocalScheduler {
         shared.pool.close();
         while let Some(runnable) = self.next() {
             drop_quietly(runnable);
+        }
+        if shared.is_inherited() {
+            shared.end();
+            return self.report(begun, left);
         }
         let last = shared.platform.now() + LAST_ROUND;
         let limit = deadline.map(|deadline| deadline.max(last));

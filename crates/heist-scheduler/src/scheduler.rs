@@ -105,6 +105,9 @@ impl Scheduler {
     ///
     /// The future was cancelled or panicked, or the runtime is shut down.
     pub fn block_on<F: Future>(&self, future: F, meta: Meta) -> Result<F::Output, TaskError> {
+        if self.shared.is_inherited() {
+            return Err(task::refuse::<F::Output>(meta));
+        }
         block_on::block_on(&self.shared, future, meta)
     }
 

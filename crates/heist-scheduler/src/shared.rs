@@ -34,8 +34,8 @@ use crate::sleep::role::Role;
 use crate::sleep::{Sleep, Wake};
 use crate::stop::Stop;
 use crate::sync::{
-    Acquire, Arc, AtomicU8, AtomicU32, AtomicUsize, Injector, Relaxed, Release, Weak, full_fence,
-    mutation,
+    self, Acquire, Arc, AtomicU8, AtomicU32, AtomicUsize, Injector, Relaxed, Release, Weak,
+    full_fence, mutation,
 };
 use crate::threads::{self, Threads};
 
@@ -60,6 +60,8 @@ pub(crate) struct Shared {
     /// Milliseconds since the start, as read by some worker not long ago.
     clock_ms: AtomicU32,
     started: Instant,
+    /// The process that it was started in.
+    process: u32,
     /// Worker threads that were ever started, for their names.
     pub(crate) workers_started: AtomicUsize,
     me: Weak<Shared>,
@@ -103,6 +105,7 @@ impl Shared {
             shutdown: AtomicU8::new(NOT_STARTED),
             clock_ms: AtomicU32::new(0),
             started: platform.now(),
+            process: sync::process(),
             workers_started: AtomicUsize::new(0),
             me: Weak::clone(me),
             registry,
@@ -206,6 +209,11 @@ impl Shared {
         // ORDERING(phase): what was done before, such as the close of the registry, is seen by who sees the phase.
         self.phase.store(phase, Release);
         self.wake_all();
+    }
+
+    /// Whether this is a child that was forked while it ran: its threads are the parent's, and so is the state of its locks.
+    pub(crate) fn is_inherited(&self) -> bool {
+        sync::process() != self.process
     }
 
     /// `false`: somebody has.

@@ -76,6 +76,13 @@ impl ShutdownReport {
 pub(crate) fn shutdown(shared: &Arc<Shared>, grace: Duration) -> ShutdownReport {
     let begun = shared.platform.now();
     let deadline = begun.checked_add(grace);
+    if shared.is_inherited() {
+        // Nobody is here who could end it, and its locks may be held for ever.
+        return ShutdownReport {
+            tasks: shared.registry.tasks(),
+            ..ShutdownReport::default()
+        };
+    }
     let first = begin(shared);
     let mut left = Vec::new();
     if is_inside(shared) {

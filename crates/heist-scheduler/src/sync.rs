@@ -87,6 +87,11 @@ mod imp {
         }
     }
 
+    /// The process that this is: a forked child is another one.
+    pub(crate) fn process() -> u32 {
+        std::process::id()
+    }
+
     /// The time.
     pub(crate) fn now() -> std::time::Instant {
         std::time::Instant::now()
@@ -160,6 +165,10 @@ mod imp {
     }
 
     pub(crate) fn random_key() -> u64 {
+        0
+    }
+
+    pub(crate) fn process() -> u32 {
         0
     }
 

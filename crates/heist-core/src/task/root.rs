@@ -123,7 +123,7 @@ pub fn block_on<S: Schedule, F: Future>(
         runtime: Arc::clone(scheduler),
     });
     let Ok((header, runnable)) = make::<Anywhere, _, F>(&own, future, &meta) else {
-        return Err(Join::<F::Output>::gone::<Anywhere>(meta).into_error());
+        return Err(refuse::<F::Output>(meta));
     };
     let inner = InnerRoot::new(header);
     let _outer = inner.link();
@@ -146,6 +146,11 @@ pub fn block_on<S: Schedule, F: Future>(
             Poll::Pending => wait(),
         }
     }
+}
+
+/// What [`block_on`] gives where the runtime takes no more tasks.
+pub fn refuse<T>(meta: Meta) -> TaskError {
+    Join::<T>::gone::<Anywhere>(meta).into_error()
 }
 
 fn run_to_end(mut runnable: Runnable, root: &Root, wait: &mut impl FnMut()) {

@@ -20,7 +20,8 @@ use crate::metrics::{Counter, Metrics, WorkerMetrics};
 use crate::shutdown;
 use crate::steal::take_one;
 use crate::sync::{
-    Arc, AtomicBool, AtomicU32, Injector, Relaxed, ThreadId, Weak, full_fence, mutation, thread,
+    self, Arc, AtomicBool, AtomicU32, Injector, Relaxed, ThreadId, Weak, full_fence, mutation,
+    thread,
 };
 use crate::threads::{self, Threads};
 
@@ -43,6 +44,8 @@ pub(crate) struct LocalShared {
     pub(super) owner: ThreadId,
     pub(super) clock_ms: AtomicU32,
     pub(super) started: Instant,
+    /// The process that it was made in.
+    process: u32,
     /// Twice the polls; odd inside of one.
     pub(super) poll_seq: Counter,
     pub(super) lifo_polls: Counter,
@@ -86,6 +89,7 @@ impl LocalShared {
             owner: thread::current().id(),
             clock_ms: AtomicU32::new(0),
             started,
+            process: sync::process(),
             poll_seq: Counter::default(),
             lifo_polls: Counter::default(),
             parks: Counter::default(),
@@ -101,6 +105,11 @@ impl LocalShared {
 
     pub(super) fn parker(&self) -> Arc<dyn Parker> {
         Arc::new(OwnerParker(Weak::clone(&self.me)))
+    }
+
+    /// Whether this is a child that was forked since: what it would wait for in the driver is the parent's.
+    pub(super) fn is_inherited(&self) -> bool {
+        sync::process() != self.process
     }
 
     /// Something changed that the owner must not sleep through.

@@ -101,7 +101,13 @@ pub(crate) fn alone(test: impl FnOnce() + Send + 'static) {
     let Some(mut command) = child() else {
         return bounded(test);
     };
-    let output = command.output().expect("this program runs once more");
+    // What it has forked, and hangs, would keep its output open.
+    let (done, over) = channel();
+    thread::spawn(move || done.send(command.output()));
+    let output = over
+        .recv_timeout(Duration::from_secs(60))
+        .expect("the process of the test hangs: not over within 60 s");
+    let output = output.expect("this program runs once more");
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{errors}");
