@@ -86,6 +86,10 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "remote-removal-uncounted",
     ),
     (
+        "the_end_elsewhere_races_with_the_release",
+        "registry-release-fence",
+    ),
+    (
         "a_remote_wake_races_with_the_end_of_the_runtime",
         "hand-over-uncounted",
     ),

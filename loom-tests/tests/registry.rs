@@ -97,6 +97,25 @@ fn the_end_elsewhere_races_with_a_spawn_on_the_worker() {
 }
 
 #[test]
+fn the_end_elsewhere_races_with_the_release() {
+    explore("the_end_elsewhere_races_with_the_release", || {
+        let runtime = heist_loom_tests::Runtime::new();
+        let weak = std::sync::Arc::downgrade(&runtime.0);
+        drop(runtime.frame(|| task::spawn(&runtime.0, async {}, Meta::caller())));
+        let elsewhere = runtime.clone();
+        let other = thread::spawn(move || {
+            assert!(elsewhere.run_once());
+        });
+        // Whoever is later lets go of the scheduler.
+        runtime.0.registry().close();
+        runtime.0.registry().release();
+        drop(runtime);
+        other.join().expect("the model's thread");
+        assert!(weak.upgrade().is_none(), "nobody let go of the scheduler");
+    });
+}
+
+#[test]
 fn a_remote_wake_races_with_the_end_of_the_runtime() {
     explore("a_remote_wake_races_with_the_end_of_the_runtime", || {
         let mut world = World::idle();

@@ -25,13 +25,15 @@
 //!
 //! # Orderings
 //! * `registry-slot`: the Release store of `ptr` pairs with the inspector's Acquire exchange: it sees the cell.
+//! * `registry-release-dekker`: whoever takes a task out elsewhere counts that, fences, and reads whether the registry is closed;
+//!   `release` comes after the close, fences, and reads the counts. One of them lets go of the scheduler.
 //! * `registry-free`: the Release push of a free slot pairs with the owner's Acquire take: it sees the link.
 
 use crate::context::RuntimeKey;
 use crate::schedule::Schedule;
 use crate::sync::{
     Acquire, Arc, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, Relaxed, Release,
-    capacity, mutated, null_pointers, spin,
+    capacity, fence_after_exchange, full_fence, mutated, null_pointers, spin,
 };
 use crate::task::{Header, TaskRef};
 use std::any::Any;
@@ -168,7 +170,17 @@ impl Registry {
 
     /// Whether no task lives.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        // The shards are read one after the other. In between a task of a later one may spawn into an earlier one, and end.
+        let before = self.inserted();
+        self.len() == 0 && self.inserted() == before
+    }
+
+    /// How many tasks there have been, going round.
+    fn inserted(&self) -> u32 {
+        let counts = self.inner.shards.iter();
+        counts.fold(0, |sum, shard| {
+            sum.wrapping_add(shard.inserted.load(Relaxed))
+        })
     }
 
     /// Refuses new tasks from now on: from threads outside at once, from workers from their next look.
@@ -187,6 +199,8 @@ impl Registry {
     /// back. Returns whether that was at once; else the end of the last task does it.
     pub fn release(&self) -> bool {
         self.inner.anchor.lock().releasing = true;
+        // ORDERING(registry-release-dekker): the close was written before, the counts are read after.
+        full_fence("registry-release-fence");
         self.inner.try_release()
     }
 
@@ -202,7 +216,12 @@ impl Registry {
     pub(crate) fn remove(&self, shard: u16, slot: u32, local: Option<&LocalShard>) {
         match local.filter(|local| local.index == shard && Arc::ptr_eq(&local.inner, &self.inner)) {
             Some(local) => local.remove(slot),
-            None => self.inner.shards[usize::from(shard)].remove(slot),
+            None => {
+                self.inner.shards[usize::from(shard)].remove(slot);
+                // ORDERING(registry-release-dekker): the count is written before, the close is read after. The owner of a
+                // shard needs none: it gives the shard back, under a lock, before `release` looks at it.
+                fence_after_exchange("registry-release-fence");
+            }
         }
         if self.inner.closed.load(Relaxed) {
             self.inner.removed_after_close();

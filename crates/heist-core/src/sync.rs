@@ -15,7 +15,15 @@ mod imp {
     #[cfg(not(miri))]
     pub(crate) use parking_lot::{Mutex, MutexGuard};
     pub(crate) use std::alloc::{alloc, dealloc};
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence,
+    };
+
+    /// On this machine each read-modify-write is a full barrier.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    pub(crate) const EXCHANGE_IS_FENCE: bool = true;
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    pub(crate) const EXCHANGE_IS_FENCE: bool = false;
 
     /// Free memory that a worker keeps for cells. An interpreter shall see each allocation.
     pub(crate) const CACHED_BYTES: usize = if cfg!(miri) { 0 } else { 256 * 1024 };
@@ -102,8 +110,12 @@ mod imp {
     pub(crate) use super::stand_in::{Mutex, MutexGuard, mutated, note};
     pub(crate) use loom::alloc::{alloc, dealloc};
     pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence,
+    };
     pub(crate) use loom::thread::yield_now as spin;
+
+    pub(crate) const EXCHANGE_IS_FENCE: bool = false;
 
     /// Runs user code, whose panic fails the model, as a fault that loom finds in it does.
     pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
@@ -148,6 +160,25 @@ mod imp {
 pub(crate) use imp::*;
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 pub(crate) use std::sync::{Arc, Weak};
+
+/// A full barrier, unless a model planted the defect `name`. Of two threads that each write, fence, and read what the other
+/// one wrote, at least one sees the other's write.
+#[inline(always)]
+pub(crate) fn full_fence(name: &str) {
+    if !mutated(name) {
+        fence(std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+/// The same behind a read-modify-write of this thread.
+#[inline(always)]
+pub(crate) fn fence_after_exchange(name: &str) {
+    if EXCHANGE_IS_FENCE {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    } else {
+        full_fence(name);
+    }
+}
 
 #[cfg(loom)]
 pub use stand_in::{set_mutation, start_noting, stop_noting};

@@ -237,14 +237,15 @@ impl Pool {
         }
     }
 
-    /// Takes no more jobs, drops those that wait, and lets the threads go.
-    pub(crate) fn close(&self) {
+    /// Takes no more jobs, gives those that wait to the caller, who ends them, and lets the threads go.
+    #[must_use = "who drops them is where the user's destructors run"]
+    pub(crate) fn close(&self) -> VecDeque<Runnable> {
         let mut state = self.state.lock();
         state.closed = true;
         let queue = std::mem::take(&mut state.queue);
         drop(state);
         self.work.notify_all();
-        queue.into_iter().for_each(drop_quietly);
+        queue
     }
 }
 

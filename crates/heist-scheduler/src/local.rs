@@ -53,6 +53,8 @@ pub(crate) struct Queue {
     ready: RefCell<VecDeque<Runnable>>,
     lifo: Cell<Option<Runnable>>,
     streak: Cell<u32>,
+    /// The owner is inside of `block_on`, `run_forever` or `shutdown`, however far below on its stack.
+    running: Cell<bool>,
     /// Inside of a turn of the driver: what is woken goes to the queue, in order.
     gathering: Cell<bool>,
     /// When the driver was last looked at, and up to when the busy time is counted.
@@ -83,6 +85,7 @@ impl LocalScheduler {
             ready: RefCell::new(VecDeque::new()),
             lifo: Cell::new(None),
             streak: Cell::new(0),
+            running: Cell::new(false),
             gathering: Cell::new(false),
             driven: Cell::new(shared.started),
             counted: Cell::new(shared.started),
@@ -173,10 +176,11 @@ impl LocalScheduler {
     #[track_caller]
     fn enter<R>(&self, what: &str, f: impl FnOnce() -> R) -> R {
         assert!(
-            with_local(&*self.shared, |_| ()).is_none(),
+            !self.queue.running.get(),
             "{what} of a local runtime inside of one of its own tasks: its only thread would wait for itself; \
              await instead, or use a multi-threaded runtime"
         );
+        let _running = Running::begin(&self.queue.running);
         let _blocked = Blocked::announce(self.shared.parker());
         self.queue.counted.set(self.shared.platform.now());
         worker_frame(&self.shared, &self.queue, 0, f)
@@ -309,7 +313,7 @@ impl LocalScheduler {
         shared.registry.for_each(|task| {
             task.abort();
         });
-        shared.pool.close();
+        shared.pool.close().into_iter().for_each(drop_quietly);
         while let Some(runnable) = self.next() {
             drop_quietly(runnable);
         }
@@ -354,7 +358,7 @@ impl LocalScheduler {
 impl Drop for LocalScheduler {
     fn drop(&mut self) {
         // Its queue goes with it: what was not shut down ends now.
-        if !self.shared.registry.is_closed() && with_local(&*self.shared, |_| ()).is_none() {
+        if !self.shared.registry.is_closed() && !self.queue.running.get() {
             self.shutdown(self.shared.config.shutdown_grace);
         }
     }
@@ -368,6 +372,22 @@ impl Drop for Anchored {
         if self.0.registry.is_closed() {
             self.0.registry.release();
         }
+    }
+}
+
+/// Inside of the frame that runs the scheduler.
+struct Running<'a>(&'a Cell<bool>);
+
+impl<'a> Running<'a> {
+    fn begin(running: &'a Cell<bool>) -> Self {
+        running.set(true);
+        Self(running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 

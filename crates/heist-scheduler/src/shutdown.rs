@@ -13,8 +13,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use heist_core::context;
-use heist_core::error::{ExceptionKind, guarded};
+use heist_core::context::{self, RuntimeContext};
+use heist_core::error::{ExceptionContext, ExceptionKind, guarded};
 use heist_core::registry::Registry;
 use heist_core::schedule::with_local;
 use heist_core::task::{TaskId, TaskRef};
@@ -155,8 +155,12 @@ fn stop(shared: &Arc<Shared>) {
         task.abort();
     });
     shared.sleep.close();
+    // Closures that have not begun end where everything ends that is queued.
+    for job in shared.pool.close() {
+        job.task_ref().abort();
+        shared.injector.push(job);
+    }
     shared.enter_phase(STOPPING);
-    shared.pool.close();
 }
 
 /// Waits for threads that are not known to be stuck: for the rest of the grace, since they may be inside of callbacks, and
@@ -189,8 +193,9 @@ fn wait_for_threads(shared: &Shared, deadline: Option<Instant>) {
 fn finish_elsewhere(shared: &Arc<Shared>, deadline: Option<Instant>) {
     let own = Arc::clone(shared);
     let started = shutdown_thread(&shared.config).spawn(move || drop(finish(&own, deadline)));
-    if started.is_err() {
-        // Then without a grace: nobody is there who could wait for its end.
+    if let Err(error) = started {
+        report_no_thread(shared, "what is left gets no time for its clean-up", &error);
+        // Nobody is there who could wait for its end.
         stop(shared);
         guarded(ExceptionKind::Waker, Some(&**shared), || {
             shared.driver.shut_down();
@@ -212,6 +217,12 @@ pub(crate) fn sweep<S: Send + Sync + 'static>(shared: &Arc<S>, config: &Config, 
 
 fn shutdown_thread(config: &Config) -> thread::Builder {
     thread::Builder::new().name(format!("{}-shutdown", config.thread_name))
+}
+
+fn report_no_thread(shared: &Shared, so: &str, error: &std::io::Error) {
+    let message =
+        format!("no thread can be started for a shutdown inside of its own runtime: {so}: {error}");
+    shared.report(&ExceptionContext::new(ExceptionKind::Runtime, &message));
 }
 
 /// Whether the caller is one of those that shutdown would wait for.

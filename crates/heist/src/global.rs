@@ -68,16 +68,19 @@ pub(crate) fn handle() -> Option<io::Result<Handle>> {
 ///
 /// If there is one already, or it cannot be started.
 pub(crate) fn build(builder: Builder) -> Result<(), BuildGlobalError> {
+    // What is dropped under the lock is not the last: hooks may own what uses this runtime when it is dropped.
     let built = with_state(|mut state| {
         if state.handle().is_some() {
             return Err(BuildGlobalError(Reason::Started));
         }
         let runtime = builder
+            .clone()
             .build()
             .map_err(|error| BuildGlobalError(Reason::Io(error)))?;
         *state = State::Own(runtime);
         Ok(())
     });
+    drop(builder);
     built.unwrap_or(Err(BuildGlobalError(Reason::Model)))
 }
 

@@ -5,6 +5,7 @@
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::time::Duration;
 
 use heist::task::{current, yield_now};
@@ -81,6 +82,26 @@ fn a_nested_block_on_of_a_local_runtime_panics_and_says_why() {
         let error = runtime.block_on(task).unwrap_err();
         assert!(error.is_panic());
         assert!(error.to_string().contains("block_on"), "{error}");
+    });
+}
+
+#[test]
+fn a_local_runtime_inside_of_itself_panics_however_far_below_that_is() {
+    bounded(|| {
+        let outer = Rc::new(LocalRuntime::new().unwrap());
+        let between = LocalRuntime::new().unwrap();
+        let inner = Rc::clone(&outer);
+        let refused = outer.block_on(async move {
+            between.block_on(async move {
+                let refused = catch_unwind(AssertUnwindSafe(|| inner.block_on(async {})));
+                *refused.unwrap_err().downcast::<String>().unwrap()
+            })
+        });
+        assert!(
+            refused.contains("its only thread would wait for itself"),
+            "{refused}"
+        );
+        assert_eq!(outer.block_on(async { 3 }), 3);
     });
 }
 

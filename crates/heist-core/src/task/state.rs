@@ -177,7 +177,7 @@ impl Snapshot {
     const fn on_complete(self, outcome: TaskState) -> (Self, Action) {
         let (next, action) = self.on_finish(outcome);
         match action {
-            Action::Drain => (Self(next.0 + Self::ONE_HANDLE), action),
+            Action::Drain => (next.with_handle(), action),
             // A promise lets go by itself, later.
             Action::Nothing => (next.with(self.0 & Self::ALIVE), action),
             _ => (next, action),
@@ -290,10 +290,7 @@ impl Snapshot {
         } else if self.has(Self::HOLD) {
             (self, Action::Append)
         } else {
-            (
-                Self(self.with(Self::HOLD).0 + Self::ONE_HANDLE),
-                Action::Late,
-            )
+            (self.with(Self::HOLD).with_handle(), Action::Late)
         }
     }
 
@@ -349,7 +346,7 @@ impl Snapshot {
             (self.without(Self::JOIN_WAKER), Action::DropWaker)
         } else if self.has(Self::WATCH) {
             let without = self.without(Self::WATCH | Self::JOIN);
-            (Self(without.0 + Self::ONE_HANDLE), Action::WakePromise)
+            (without.with_handle(), Action::WakePromise)
         } else {
             (self.without(Self::JOIN), Action::Nothing)
         }

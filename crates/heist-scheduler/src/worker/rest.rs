@@ -40,6 +40,11 @@ impl Worker<'_> {
             if shared.has_work() {
                 shared.notify();
             }
+            // That may have called the exception handler, which may have spawned: nobody looks into the slot from now on.
+            if !self.slot.own.lifo.is_empty() {
+                self.local.hand_over(&shared.injector);
+                shared.notify();
+            }
             return Err(Leave::Retire);
         };
         if shared.has_work() || shared.phase() != self.phase {

@@ -112,6 +112,16 @@ impl Snapshot {
         }
     }
 
+    /// One handle more, unless the counts stick.
+    #[inline]
+    pub(super) const fn with_handle(self) -> Self {
+        if self.has(Self::SATURATED) {
+            self
+        } else {
+            Self(self.0 + Self::ONE_HANDLE)
+        }
+    }
+
     #[inline]
     pub(super) const fn is_unowned(self) -> bool {
         self.0 >> 16 == 0 && !self.has(Self::ALIVE | Self::JOIN | Self::SATURATED)
