@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! stress --seconds N [--workers W] [--seed S] [--threads T] [--off KIND,...] [--no-shrink]
-//! stress --replay S [--workers W] [--without STEP,...] [--times N] [--off KIND,...]
+//! stress --replay S [--workers W] [--without STEP,...] [--times N] [--off KIND,...] [--quiet SECONDS]
 //! ```
 //!
 //! The first runs programs with the seeds from S on, T at a time, in a child process: what fails may be a hang or the
@@ -40,6 +40,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    oracle::set_quiet(arguments.quiet);
     match arguments.mode {
         Mode::Run => parent::run(&arguments),
         Mode::Child => {

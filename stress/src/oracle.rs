@@ -18,19 +18,62 @@ pub(crate) use world::World;
 use std::cell::Cell;
 use std::panic::panic_any;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::guard::Guard;
+
 /// The payload of every panic that a program asks for.
-pub(crate) struct Expected;
+pub(crate) struct Expected(
+    #[expect(dead_code, reason = "it is there to be dropped")] Option<Thrown>,
+);
+
+/// A payload that must be dropped exactly once, and of which somebody must know.
+struct Thrown {
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    guard: Guard,
+    world: Arc<World>,
+    record: Arc<Record>,
+}
+
+impl Expected {
+    /// The panic that ends the task of `record`.
+    pub(crate) fn ends(world: &Arc<World>, record: &Arc<Record>) -> Self {
+        Self(Some(Thrown {
+            guard: world.guard(),
+            world: Arc::clone(world),
+            record: Arc::clone(record),
+        }))
+    }
+}
+
+impl Drop for Thrown {
+    fn drop(&mut self) {
+        self.record.on_payload_drop(&self.world);
+    }
+}
 
 /// Panics as a program asks for.
 pub(crate) fn panic_as_asked() -> ! {
-    panic_any(Expected)
+    panic_any(Expected(None))
 }
 
-/// How long nothing may happen.
-const QUIET: Duration = Duration::from_secs(20);
+/// The payload of a panic of which no task is the owner.
+pub(crate) fn unowned() -> Expected {
+    Expected(None)
+}
+
+/// How long nothing may happen, in seconds.
+static QUIET: AtomicU64 = AtomicU64::new(20);
+
+fn quiet() -> Duration {
+    Duration::from_secs(QUIET.load(SeqCst))
+}
+
+/// Candidates of a shrink that hang shall not take long.
+pub(crate) fn set_quiet(seconds: u64) {
+    QUIET.store(seconds, SeqCst);
+}
 
 static CLOCK: AtomicU64 = AtomicU64::new(1);
 

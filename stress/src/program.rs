@@ -78,6 +78,8 @@ pub(crate) enum Op {
     },
     CancelSelf,
     AbortSelf,
+    /// Asks, and takes that back before anybody heard it.
+    UncancelSelf,
     /// Waits until it is cancelled.
     Pending,
     Panic,
@@ -92,6 +94,8 @@ pub(crate) enum Timer {
     Await,
     Unpolled,
     FirstPoll,
+    /// Armed for another time first.
+    Reset,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -422,7 +426,7 @@ impl Maker {
                 end: [CatchEnd::Swallow, CatchEnd::Uncancel, CatchEnd::Resume][self.rng.usize(..3)],
             },
             93..94 if depth > 0 => Op::CancelSelf,
-            94..95 if depth > 0 => Op::AbortSelf,
+            94..95 if depth > 0 => [Op::AbortSelf, Op::UncancelSelf][self.rng.usize(..2)],
             95..97 if depth > 0 && self.endless => Op::Pending,
             97..98 if depth > 0 => Op::Panic,
             98..99 if depth < 2 => Op::Runtime {
@@ -438,7 +442,8 @@ impl Maker {
             Timer::Await,
             Timer::Unpolled,
             Timer::FirstPoll,
-        ][self.rng.usize(..4)]
+            Timer::Reset,
+        ][self.rng.usize(..5)]
     }
 
     fn callbacks(&mut self) -> u8 {

@@ -21,6 +21,9 @@ use crate::watched::{Watched, ignore};
 /// How long threads get that wait for what never comes.
 const IMPATIENT: Duration = Duration::from_millis(30);
 
+/// What `drop` gives.
+const DROP_GRACE: Duration = Duration::from_millis(10);
+
 /// Runs a program from its beginning to its end. Returns how many steps it did.
 pub(crate) fn execute(program: Program) -> u64 {
     let world = World::new(program);
@@ -72,7 +75,7 @@ fn open(world: &Arc<World>) -> (Arc<Place>, Runtime) {
         .builder()
         .worker_threads(world.program.workers)
         .blocked_worker_threshold(threshold)
-        .shutdown_grace(Duration::from_millis(10));
+        .shutdown_grace(DROP_GRACE);
     match builder.build() {
         Ok(runtime) => {
             place.open(runtime.handle().clone());
@@ -85,12 +88,12 @@ fn open(world: &Arc<World>) -> (Arc<Place>, Runtime) {
 fn finish(world: &Arc<World>, place: &Arc<Place>, runtime: Runtime, end: End, grace: Duration) {
     match end {
         End::Shutdown => {
-            place.begin_closing();
+            place.begin_closing(grace);
             let report = runtime.shutdown(grace);
             place.close(world, Some((&report, grace)));
         }
         End::Drop => {
-            place.begin_closing();
+            place.begin_closing(DROP_GRACE);
             drop(runtime);
             place.close(world, None);
         }
@@ -111,7 +114,7 @@ fn finish_inside(
     let (inner, inside) = (Arc::clone(world), Arc::clone(place));
     let body = Box::pin(async move {
         let own = try_current().map(|task| task.id());
-        inside.begin_closing();
+        inside.begin_closing(grace.unwrap_or(DROP_GRACE));
         let begun = Instant::now();
         let report = match grace {
             Some(grace) => Some(runtime.shutdown(grace)),
@@ -177,8 +180,8 @@ fn local(world: &Arc<World>, body: &Body) {
             run(scene, Arc::clone(body)).await;
         });
     });
-    place.begin_closing();
     let grace = Duration::from_millis(10);
+    place.begin_closing(grace);
     let report = runtime.shutdown(grace);
     place.close(world, Some((&report, grace)));
 }

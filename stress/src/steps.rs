@@ -19,7 +19,7 @@ use heist::Task;
 use heist::task::{catch_cancel, try_current, yield_now};
 use heist::time::{interval, sleep, timeout};
 
-use crate::oracle::{Expected, Kind, Place, Record, World};
+use crate::oracle::{Expected, Kind, Place, Record, World, unowned};
 use crate::program::{Body, CatchEnd, Op, Step, Timer};
 use crate::run::{caught, micros};
 use crate::streams;
@@ -134,8 +134,21 @@ async fn one(scene: &Scene, step: &Step, kept: &mut Vec<Task<Output>>) {
         Op::Catch { end } => do_catch(scene, step, end).await,
         Op::CancelSelf => end_myself(scene, false).await,
         Op::AbortSelf => end_myself(scene, true).await,
+        Op::UncancelSelf => {
+            if let (Some(task), Some(owner)) = (try_current(), &scene.owner) {
+                task.cancel();
+                // With an older request, which it went on after, this one stays.
+                if task.uncancel() > 0 {
+                    owner.ask();
+                }
+            }
+            yield_now().await;
+        }
         Op::Pending if !scene.foreign => std::future::pending().await,
-        Op::Panic => resume_unwind(Box::new(Expected)),
+        Op::Panic => resume_unwind(Box::new(match &scene.owner {
+            Some(owner) => Expected::ends(&scene.world, owner),
+            None => unowned(),
+        })),
         Op::Runtime { grace } => nested_runtime(scene, step, micros(grace)).await,
         Op::Stream { .. } | Op::Pending => yield_now().await,
     }
@@ -160,6 +173,17 @@ async fn do_sleep(scene: &Scene, time: Duration, how: Timer) {
         Timer::FirstPoll if poll_once(&mut nap).await.is_pending() => return,
         Timer::FirstPoll => {}
         Timer::Await => nap.await,
+        Timer::Reset => {
+            let first = if time.as_micros().is_multiple_of(2) {
+                time / 4
+            } else {
+                time * 4
+            };
+            nap.as_mut().reset(begun + first);
+            let _ = poll_once(&mut nap).await;
+            nap.as_mut().reset(begun + time);
+            nap.await;
+        }
     }
     if begun.elapsed() < time {
         let late = begun.elapsed();
@@ -197,7 +221,11 @@ async fn do_interval(scene: &Scene, period: Duration, ticks: u8) {
 async fn end_myself(scene: &Scene, abort: bool) {
     if let (Some(task), false) = (try_current(), scene.foreign) {
         if let Some(owner) = &scene.owner {
-            owner.ask();
+            if abort {
+                owner.ask_abort();
+            } else {
+                owner.ask();
+            }
         }
         let accepted = if abort { task.abort() } else { task.cancel() };
         if !accepted && scene.owner.is_some() {
@@ -211,7 +239,16 @@ async fn do_catch(scene: &Scene, step: &Step, end: CatchEnd) {
     let [body, clean_up] = &step.bodies[..] else {
         return;
     };
-    let Err(cancelled) = catch_cancel(run(scene.clone(), Arc::clone(body))).await else {
+    let mut inside = scene.owner.as_ref().map(|owner| InCatch {
+        world: &scene.world,
+        owner,
+        over: false,
+    });
+    let caught = catch_cancel(run(scene.clone(), Arc::clone(body))).await;
+    if let Some(inside) = &mut inside {
+        inside.over = true;
+    }
+    let Err(cancelled) = caught else {
         return;
     };
     if let Some(owner) = &scene.owner {
@@ -238,6 +275,21 @@ async fn do_catch(scene: &Scene, step: &Step, end: CatchEnd) {
     }
 }
 
+/// Tells if a task goes while it is inside of a catcher.
+struct InCatch<'a> {
+    world: &'a World,
+    owner: &'a Record,
+    over: bool,
+}
+
+impl Drop for InCatch<'_> {
+    fn drop(&mut self) {
+        if !self.over && !thread::panicking() {
+            self.owner.on_missed_catch(self.world);
+        }
+    }
+}
+
 /// A runtime of its own, which ends here, in the middle of a poll.
 async fn nested_runtime(scene: &Scene, step: &Step, grace: Duration) {
     let world = &scene.world;
@@ -249,7 +301,7 @@ async fn nested_runtime(scene: &Scene, step: &Step, grace: Duration) {
     };
     place.open(runtime.handle().clone());
     // If this is dropped while it waits, before the runtime is.
-    let closing = Closing(&place);
+    let closing = Closing(&place, grace);
     let record = world.record(step.number, &place, Kind::Task, true, false);
     let body = run(scene.of(&record), Arc::clone(&step.bodies[0]));
     let task = runtime.spawn(Watched::new(world, &record, body, false, false));
@@ -262,10 +314,10 @@ async fn nested_runtime(scene: &Scene, step: &Step, grace: Duration) {
 }
 
 /// Tells that a runtime is about to be dropped.
-struct Closing<'a>(&'a Place);
+struct Closing<'a>(&'a Place, Duration);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
-        self.0.begin_closing();
+        self.0.begin_closing(self.1);
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Place {
     /// The stamp of the moment before its shutdown began; 0 before.
     pub(super) closing: AtomicU64,
     /// The same by the clock.
-    pub(super) closing_at: OnceLock<Instant>,
+    pub(super) closing_at: OnceLock<(Instant, Duration)>,
     /// Its shutdown has returned, and whatever is not in `reported` is over.
     pub(super) closed: AtomicBool,
     pub(super) reported: Mutex<HashSet<TaskId>>,
@@ -82,9 +82,17 @@ impl Place {
             })
     }
 
-    pub(crate) fn begin_closing(&self) {
-        let _ = self.closing_at.set(Instant::now());
+    pub(crate) fn begin_closing(&self, grace: Duration) {
+        let _ = self.closing_at.set((Instant::now(), grace));
         let _ = self.closing.compare_exchange(0, stamp(), SeqCst, SeqCst);
+    }
+
+    /// Whether its shutdown may have aborted what is left.
+    pub(super) fn is_grace_over(&self) -> bool {
+        let limit = |(begun, grace): &(Instant, Duration)| *begun + *grace;
+        self.closing_at
+            .get()
+            .is_some_and(|closing| Instant::now() >= limit(closing))
     }
 
     /// Its shutdown has returned on a thread that is none of its own.
@@ -104,6 +112,20 @@ impl Place {
                     "after a clean shutdown {started} threads had started, {stopped} stopped"
                 ));
             }
+        } else {
+            // A drop reports nothing: what it left is what the runtime lists now.
+            let left: HashSet<TaskId> = self.handle().all_tasks().iter().map(TaskRef::id).collect();
+            for record in lock(&world.records).iter() {
+                let Some(id) = record.id.get() else { continue };
+                if record.place.key == self.key && !left.contains(id) && !record.is_dropped() {
+                    world.fail(&format!(
+                        "{record:?} is alive after the drop of its runtime, which lists {left:?}"
+                    ));
+                }
+            }
+            lock(&self.reported).extend(left);
+            self.has_left_threads.store(true, SeqCst);
+            self.closed.store(true, SeqCst);
         }
     }
 
@@ -124,7 +146,7 @@ impl Place {
                     "{record:?} is alive and not in the report {report:?}"
                 ));
             }
-            let deadline = self.closing_at.get().map(|begun| *begun + grace);
+            let deadline = self.closing_at.get().map(|(begun, _)| *begun + grace);
             if deadline.is_some_and(|deadline| record.was_given_up(deadline)) {
                 world.fail(&format!(
                     "{record:?} outlived the grace and is not in the report {report:?}"

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use heist::{TaskError, TaskId, TaskRef, TaskState};
 
@@ -37,11 +37,21 @@ pub(crate) struct Record {
     pub(super) caught_at: OnceLock<Instant>,
     /// Somebody is about to ask it to cancel, or has.
     pub(super) asked: AtomicBool,
+    /// The same without a reason.
+    pub(super) asked_plainly: AtomicBool,
     /// A request was accepted that cannot be caught or taken back.
     pub(super) stopped: AtomicBool,
+    /// Somebody is about to abort it, or has.
+    pub(super) abort_asked: AtomicBool,
+    /// The payload of its panic was given away.
+    pub(super) payload_taken: AtomicBool,
     pub(super) polls_after: AtomicU32,
     pub(super) dropped: AtomicBool,
     pub(super) looked_at: AtomicBool,
+    /// Of a promise: whether its value was taken when it was kept.
+    pub(super) kept: OnceLock<bool>,
+    /// Of a promise: somebody saw its value, somebody saw that it was cancelled.
+    pub(super) seen: [AtomicBool; 2],
     pub(super) in_callback: AtomicBool,
     pub(super) callbacks: Mutex<Vec<Arc<Callback>>>,
 }
@@ -111,7 +121,39 @@ impl Record {
     }
 
     pub(crate) fn ask(&self) {
+        self.asked_plainly.store(true, SeqCst);
         self.asked.store(true, SeqCst);
+    }
+
+    /// The same with a reason, which is told unless somebody asks without one.
+    pub(crate) fn ask_with_reason(&self) {
+        self.asked.store(true, SeqCst);
+    }
+
+    pub(crate) fn check_reason(&self, world: &World, error: &TaskError) {
+        let other = self.asked_plainly.load(SeqCst) || self.place.is_closing();
+        if error.is_cancelled() && !other && error.reason().is_none() {
+            world.fail(&format!("cancelled without the reason: {self:?}"));
+        }
+    }
+
+    /// The same, past all catchers.
+    pub(crate) fn ask_abort(&self) {
+        self.abort_asked.store(true, SeqCst);
+        self.ask();
+    }
+
+    /// It is dropped inside of a catcher, which was not told of any request.
+    pub(crate) fn on_missed_catch(&self, world: &World) {
+        // Inside of a poll its own code drops it: a timeout that is over, or a panic.
+        if POLLING.get() || self.abort_asked.load(SeqCst) {
+            return;
+        }
+        if !self.place.is_grace_over() {
+            world.fail(&format!(
+                "dropped in a catcher that was not asked, before the grace was over: {self:?}"
+            ));
+        }
     }
 
     /// A request was accepted.
@@ -211,14 +253,51 @@ impl Record {
                 "dropped on a thread that is not of its runtime: {self:?}"
             ));
         }
+        let ended = self.returned.load(SeqCst) || self.panicked.load(SeqCst);
+        if !ended && !self.may_be_cancelled() {
+            world.fail(&format!(
+                "dropped before its end, and nobody asked: {self:?}"
+            ));
+        }
         if self.dropped.swap(true, SeqCst) {
             world.fail(&format!("dropped twice: {self:?}"));
         }
     }
 
+    /// Somebody has its result, and is about to look.
+    pub(crate) fn on_look(&self) {
+        self.looked_at.store(true, SeqCst);
+    }
+
+    /// Somebody was given the payload of the panic that ended it.
+    pub(crate) fn on_payload(&self, world: &World) {
+        if self.payload_taken.swap(true, SeqCst) {
+            world.fail(&format!("two were given the payload of {self:?}"));
+        }
+    }
+
+    /// Whether somebody was, or is just about to be.
+    pub(crate) fn is_payload_taken(&self) -> bool {
+        let begun = Instant::now();
+        while !self.payload_taken.load(SeqCst) && begun.elapsed() < Duration::from_secs(2) {
+            std::thread::yield_now();
+        }
+        self.payload_taken.load(SeqCst)
+    }
+
+    /// The payload of the panic that ended it goes: where nobody has looked, the runtime has told of it before.
+    pub(super) fn on_payload_drop(&self, world: &World) {
+        let told = self.id.get().map(|id| {
+            let exceptions = lock(&self.place.exceptions);
+            exceptions.get(&id.get()).copied().unwrap_or(0)
+        });
+        if told == Some(0) && !self.looked_at.load(SeqCst) && !self.place.is_closing() {
+            world.fail(&format!("nobody was told of the panic of {self:?}"));
+        }
+    }
+
     /// Somebody who awaits it, since `begun`, has this.
     pub(crate) fn on_result(&self, world: &World, begun: u64, outcome: Outcome) {
-        self.looked_at.store(true, SeqCst);
         self.check(world, outcome, "awaited");
         for callback in lock(&self.callbacks).iter() {
             let early = callback.added.load(SeqCst);
@@ -247,8 +326,27 @@ impl Record {
         if !right {
             world.fail(&format!("{how} as {outcome:?}: {self:?}"));
         }
+        let cancelled = !matches!(outcome, Outcome::Value(_));
+        self.seen[usize::from(cancelled)].store(true, SeqCst);
         if !self.is_dropped() {
             world.fail(&format!("{how} before its future was dropped: {self:?}"));
+        }
+    }
+
+    /// The promise was kept; `taken`: somebody was there to take the value.
+    pub(crate) fn on_keep(&self, taken: bool) {
+        let _ = self.kept.set(taken);
+    }
+
+    /// A promise whose value was taken gives it to all who look, another one to nobody.
+    pub(super) fn check_promise(&self, world: &World) {
+        let [value, cancelled] = [&self.seen[0], &self.seen[1]].map(|seen| seen.load(SeqCst));
+        let taken = self.kept.get() == Some(&true);
+        if self.kind == Kind::Promise && (taken && cancelled || !taken && value) {
+            world.fail(&format!(
+                "kept {:?}, seen {:?}: {self:?}",
+                self.kept, self.seen
+            ));
         }
     }
 

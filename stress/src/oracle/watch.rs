@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use heist::TaskError;
 
-use super::{Expected, QUIET, World, lock};
+use super::{Expected, World, lock, quiet};
 
 /// How the line of a failure begins.
 pub(crate) const FAIL: &str = "FAIL";
@@ -73,9 +73,10 @@ pub(crate) fn watchdog() -> ! {
             if *last != beats {
                 (*last, *since) = (beats, now);
             }
-            if since.elapsed() > QUIET {
+            let quiet = quiet();
+            if since.elapsed() > quiet {
                 world.fail(&format!(
-                    "hangs: nothing happened for {QUIET:?}: {}",
+                    "hangs: nothing happened for {quiet:?}: {}",
                     world.alive()
                 ));
             }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use heist::{Handle, TaskRef};
 
 use super::watch::{FAIL, FAILING, WORLDS};
-use super::{Kind, Place, QUIET, Record, lock, stamp};
+use super::{Kind, Place, Record, lock, quiet, stamp};
 use crate::guard::{Guard, GuardId};
 use crate::program::Program;
 
@@ -113,10 +113,15 @@ impl World {
             resumed: AtomicBool::new(false),
             caught_at: OnceLock::new(),
             asked: AtomicBool::new(false),
+            asked_plainly: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            abort_asked: AtomicBool::new(false),
+            payload_taken: AtomicBool::new(false),
             polls_after: AtomicU32::new(0),
             dropped: AtomicBool::new(kind == Kind::Promise),
             looked_at: AtomicBool::new(false),
+            kept: OnceLock::new(),
+            seen: [AtomicBool::new(false), AtomicBool::new(false)],
             in_callback: AtomicBool::new(false),
             callbacks: Mutex::default(),
         });
@@ -160,6 +165,7 @@ impl World {
         self.settle();
         for record in lock(&self.records).iter() {
             record.check_state(self);
+            record.check_promise(self);
             record.check_callbacks(self);
             self.check_exceptions(record);
         }
@@ -175,7 +181,7 @@ impl World {
         self.join_threads();
         let begun = Instant::now();
         while let Some(open) = self.unsettled() {
-            if begun.elapsed() > QUIET {
+            if begun.elapsed() > quiet() {
                 self.fail(&format!("never over: {open}"));
             }
             thread::sleep(Duration::from_micros(200));

@@ -48,7 +48,11 @@ pub(super) async fn perform(scene: &Scene, record: &Arc<Record>, task: TaskRef, 
     }
     let doer = Arc::clone(record);
     let request = move || {
-        doer.ask();
+        match act.what {
+            What::Abort => doer.ask_abort(),
+            What::CancelWith => doer.ask_with_reason(),
+            _ => doer.ask(),
+        }
         let (accepted, abort) = match act.what {
             What::Cancel => (task.cancel(), false),
             What::CancelWith => (task.cancel_with("asked by the program"), false),

@@ -49,7 +49,8 @@ fn complete(world: &Arc<World>, record: &Record, promise: Promise<Output>, keep:
     if keep {
         record.on_return();
         // Given back if nobody waits any more; dropped here, then.
-        drop(promise.set_result(Output::new(world, record.number(), false)));
+        let given_back = promise.set_result(Output::new(world, record.number(), false));
+        record.on_keep(given_back.is_ok());
     }
 }
 

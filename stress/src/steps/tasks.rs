@@ -10,7 +10,7 @@ use heist::{Task, TaskError, promise};
 use super::acts::perform;
 use super::callbacks::{add_untyped, habits, register, register_on_task};
 use super::{Scene, poll_once, run};
-use crate::oracle::{Kind, Outcome, Record, Registered, World, stamp};
+use crate::oracle::{Expected, Kind, Outcome, Record, Registered, World, stamp};
 use crate::program::{Act, Spawn, Step, Then, What, catches};
 use crate::run::caught;
 use crate::watched::{Held, Output, Watched};
@@ -156,7 +156,25 @@ where
 }
 
 pub(super) fn judge(world: &World, record: &Record, begun: u64, result: Result<Output, TaskError>) {
-    let outcome = Outcome::of(result.map(Output::take).as_ref().map(|value| *value));
+    record.on_look();
+    let outcome = Outcome::of(result.as_ref().map(|output| output.value));
+    match result.map(Output::take) {
+        // Of those that share a result one gets the payload.
+        Err(error) if error.is_panic() => {
+            if let Ok(payload) = error.try_into_panic() {
+                if !payload.is::<Expected>() && !world.is_closing() {
+                    world.fail(&format!(
+                        "the panic of {record:?} came with another payload"
+                    ));
+                }
+                record.on_payload(world);
+            } else if !record.is_payload_taken() {
+                world.fail(&format!("the panic of {record:?} came without its payload"));
+            }
+        }
+        Err(error) => record.check_reason(world, &error),
+        Ok(_) => {}
+    }
     record.on_result(world, begun, outcome);
 }
 
