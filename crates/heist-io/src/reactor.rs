@@ -27,7 +27,7 @@ use crate::readiness::{Interest, Ready};
 use crate::source::Source;
 use crate::sync::selector::{self, Buffer, Selector};
 use crate::sync::{AcqRel, Acquire, Arc, AtomicU32, Mutex};
-use crate::sys::AsSource;
+use crate::sys::{self, AsSource};
 use crate::wake::WakeList;
 use heist_core::error::RuntimeGone;
 use slab::Slab;
@@ -59,6 +59,9 @@ pub(crate) struct Reactor {
 #[derive(Debug)]
 struct Table {
     sources: Slab<Registered>,
+    /// By descriptor: one more than the index of who registered it last, or 0. A descriptor that is closed behind our back
+    /// takes its registration along, and the next one with its number must keep its own.
+    owners: Vec<u32>,
     generation: usize,
     closed: bool,
 }
@@ -89,6 +92,7 @@ impl Reactor {
             selector: Selector::new()?,
             table: Mutex::new(Table {
                 sources: Slab::new(),
+                owners: Vec::new(),
                 generation: 0,
                 closed: false,
             }),
@@ -102,23 +106,33 @@ impl Reactor {
 
     /// Registers `io`, which stays registered until [`deregister`](Self::deregister).
     pub(crate) fn register(&self, io: &impl AsSource, source: &Arc<Source>) -> io::Result<Key> {
-        let key = self.table.lock().insert(source)?;
-        match self.selector.register(io, key) {
-            Ok(()) => Ok(key),
-            Err(error) => {
-                let removed = self.table.lock().sources.try_remove(key.index());
-                drop(removed);
-                Err(error)
+        let mut table = self.table.lock();
+        let key = table.insert(source)?;
+        // Under the lock, as in `deregister`.
+        let registered = self.selector.register(io, key);
+        let removed = match registered {
+            Ok(()) => {
+                table.own(sys::number(io), key);
+                None
             }
-        }
+            Err(_) => table.sources.try_remove(key.index()),
+        };
+        drop(table);
+        drop(removed);
+        registered.map(|()| key)
     }
 
     /// Takes `io` out of the poller and the table. That it is closed already does not matter.
     pub(crate) fn deregister(&self, io: &impl AsSource, key: Key) {
-        let removed = self.table.lock().sources.try_remove(key.index());
+        let mut table = self.table.lock();
+        let removed = table.sources.try_remove(key.index());
+        // Under the lock: the number may be in use again, and be registered by another thread.
+        if table.disown(sys::number(io), key) {
+            self.selector.deregister(io);
+        }
+        drop(table);
         // Its wakers are dropped without the lock.
         drop(removed);
-        self.selector.deregister(io);
     }
 
     /// Whether a wait has to re-arm its source.
@@ -217,6 +231,26 @@ impl Table {
             source: Arc::clone(source),
         });
         Ok(key)
+    }
+
+    /// The poller has taken this one, so that whoever was registered under the number before has been closed.
+    fn own(&mut self, number: usize, key: Key) {
+        if number >= self.owners.len() {
+            self.owners.resize(number + 1, 0);
+        }
+        self.owners[number] = key.index() as u32 + 1;
+    }
+
+    /// Whether it is this one that is registered under the number, which nobody is from now on.
+    fn disown(&mut self, number: usize, key: Key) -> bool {
+        let owner = self.owners.get_mut(number);
+        owner.is_some_and(|owner| {
+            let own = *owner == key.index() as u32 + 1;
+            if own {
+                *owner = 0;
+            }
+            own
+        })
     }
 
     fn dispatch(&self, buffer: &Buffer, wakers: &mut WakeList) {

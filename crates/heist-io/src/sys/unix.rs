@@ -25,6 +25,12 @@ pub(crate) fn raw(io: &impl AsSource) -> RawFd {
     io.as_fd().as_raw_fd()
 }
 
+/// Small for each that is open.
+pub(crate) fn number(io: &impl AsSource) -> usize {
+    // None is negative.
+    io.as_fd().as_raw_fd().unsigned_abs() as usize
+}
+
 /// For `polling`, which wants a borrow for the rest.
 #[cfg_attr(
     any(target_os = "linux", target_os = "android"),

@@ -12,6 +12,11 @@ pub(crate) fn raw(io: &impl AsSource) -> RawSocket {
     io.as_socket().as_raw_socket()
 }
 
+/// Small for each that is open: handles are multiples of four.
+pub(crate) fn number(io: &impl AsSource) -> usize {
+    (io.as_socket().as_raw_socket() / 4) as usize
+}
+
 /// For `polling`, which wants a borrow for the rest.
 pub(crate) fn borrow(io: &impl AsSource) -> BorrowedSocket<'_> {
     io.as_socket()

@@ -85,6 +85,41 @@ fn an_event_of_a_source_that_is_gone_does_not_reach_the_next_one() {
     }
 }
 
+/// A source that was closed behind our back is dropped after its number has found a new owner.
+#[test]
+fn a_source_that_was_closed_leaves_the_next_one_with_its_number_alone() {
+    let runtime = TestRuntime::new();
+    runtime.block_on(async {
+        for _ in 0..100 {
+            let (ours, _theirs) = UnixStream::pair().unwrap();
+            let mut ours = OwnedFd::from(ours);
+            let old = Async::new(Number(ours.as_raw_fd())).unwrap();
+            assert!(poll_once(pin!(old.readable())).is_pending());
+            // Closes the old one, and gives its number to the new one.
+            let (fresh, mut peer) = UnixStream::pair().unwrap();
+            rustix::io::dup2(&fresh, &mut ours).unwrap();
+            drop(fresh);
+            let fresh = Async::new(UnixStream::from(ours)).unwrap();
+            let mut buf = [0; 4];
+            let mut reading = Box::pin(fresh.read_with(|mut io| io.read(&mut buf)));
+            assert!(poll_once(reading.as_mut()).is_pending());
+            drop(old);
+            peer.write_all(b"new").unwrap();
+            assert_eq!(reading.await.unwrap(), 3);
+        }
+    });
+}
+
+/// A descriptor that somebody else closes.
+#[derive(Debug)]
+struct Number(RawFd);
+
+impl AsFd for Number {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        borrowed(self.0)
+    }
+}
+
 /// Before the next turn, an event of the old one and one of the new one.
 #[test]
 fn a_late_event_does_not_hide_one_of_the_next_source() {
