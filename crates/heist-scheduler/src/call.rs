@@ -1,18 +1,22 @@
-//! Callbacks that run soon, in order: `call_soon`.
+//! Callbacks that run soon, in order: `call_soon`. And those that run later, until they do.
 //!
 //! Callbacks of one runtime wait in one queue, which a small task drains, one after the other. The task exists while
 //! there is something in the queue. Callbacks of one thread therefore start in the order in which they were given, and
 //! never overlap; those of different threads do not overlap either, which is more than is promised.
 //!
+//! Timed callbacks are kept beside it, by their times and the order in which they were asked for. Whose timer rings moves all that
+//! are due to the queue, its own among them: timers of different workers, and one that is past from the start, ring in no order.
+//!
 //! A late done-callback is not one of these: it must run even if the runtime is shut down meanwhile. It is a
 //! [`OnceJob`], a task whose body runs when it is polled or else when it is dropped. Where the runtime takes no more tasks the job goes
 //! back to whoever gave it: it may be bound to this runtime's thread, and knows what to do elsewhere.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use heist_core::context::{Job, RuntimeContext};
 use heist_core::error::{ExceptionKind, guarded};
@@ -33,9 +37,16 @@ pub(crate) struct Calls(Mutex<Queue>);
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Call>,
+    timed: BTreeMap<Kept, Call>,
+    /// How many of these there were.
+    kept: u64,
     /// Whether there is a task that drains it.
     drained: bool,
 }
+
+/// What stands for a timed callback: when it is due, and how many were asked for before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kept(Instant, u64);
 
 /// A callback that waits to be run.
 ///
@@ -109,23 +120,6 @@ impl Call {
             guarded(ExceptionKind::Callback, Some(context), job);
         }
     }
-
-    /// Ready when it was cancelled. It remembers one waker, the last.
-    pub fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.0.0.lock();
-        let State::Waiting(_, watcher) = &mut *state else {
-            return Poll::Ready(());
-        };
-        let known = watcher.as_ref().is_some_and(|w| w.will_wake(cx.waker()));
-        let old = if known {
-            None
-        } else {
-            watcher.replace(cx.waker().clone())
-        };
-        drop(state);
-        drop(old);
-        Poll::Pending
-    }
 }
 
 impl Drop for Call {
@@ -151,6 +145,23 @@ impl CallHandle {
         true
     }
 
+    /// Ready when it was cancelled. It remembers one waker, the last.
+    pub fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.0.lock();
+        let State::Waiting(_, watcher) = &mut *state else {
+            return Poll::Ready(());
+        };
+        let known = watcher.as_ref().is_some_and(|w| w.will_wake(cx.waker()));
+        let old = if known {
+            None
+        } else {
+            watcher.replace(cx.waker().clone())
+        };
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+
     /// Whether it was cancelled, or its runtime was shut down before it ran.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
@@ -161,6 +172,38 @@ impl CallHandle {
 impl Calls {
     pub(crate) fn new() -> Self {
         Self::default()
+    }
+
+    /// Keeps a callback until [`release`](Calls::release) or [`forget`](Calls::forget).
+    pub(crate) fn keep(&self, when: Instant, call: Call) -> Kept {
+        let mut queue = self.0.lock();
+        let key = Kept(when, queue.kept);
+        queue.kept += 1;
+        queue.timed.insert(key, call);
+        key
+    }
+
+    /// Drops a callback that was kept, if it still is.
+    pub(crate) fn forget(&self, key: Kept) {
+        let call = self.0.lock().timed.remove(&key);
+        drop(call);
+    }
+
+    /// Queues all that are not due later than this one, in the order of their times.
+    pub(crate) fn release<S: Caller>(&self, caller: &Arc<S>, key: Kept) {
+        let mut queue = self.0.lock();
+        let later = queue.timed.split_off(&Kept(key.0, u64::MAX));
+        let due = std::mem::replace(&mut queue.timed, later);
+        if due.is_empty() || caller.registry().is_closed() {
+            drop(queue);
+            return drop(due);
+        }
+        queue.waiting.extend(due.into_values());
+        let start = !std::mem::replace(&mut queue.drained, true);
+        drop(queue);
+        if start {
+            Drain::spawn(caller);
+        }
     }
 
     /// Queues a callback. On a runtime that is shut down it is dropped, and its handle says cancelled.

@@ -37,7 +37,7 @@ pub mod sync;
 mod threads;
 mod worker;
 
-pub use call::{Call, CallHandle};
+pub use call::{Call, CallHandle, Kept};
 pub use config::{Config, ConfigError, ExceptionHandler, ThreadHook};
 pub use local::{LocalHandle, LocalScheduler};
 pub use metrics::{Metrics, WorkerMetrics};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use heist_core::context::{self, RuntimeContext};
 use heist_core::driver::Driver;
@@ -14,7 +14,7 @@ use heist_core::task::{self, Meta, Task, TaskError, TaskRef};
 
 use crate::block_on;
 use crate::blocking;
-use crate::call::{Call, CallHandle};
+use crate::call::{Call, CallHandle, Kept};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::shared::{Shared, slot_count};
@@ -121,6 +121,21 @@ impl Scheduler {
     /// Runs a callback soon that was made before.
     pub fn call(&self, call: Call) {
         self.shared.calls.push(&self.shared, call);
+    }
+
+    /// Keeps a callback that was made before until it is due. The caller has the timer.
+    pub fn keep_call(&self, when: Instant, call: Call) -> Kept {
+        self.shared.calls.keep(when, call)
+    }
+
+    /// Runs soon what was kept and is not due later than this one.
+    pub fn release_calls(&self, key: Kept) {
+        self.shared.calls.release(&self.shared, key);
+    }
+
+    /// Drops what was kept and has not been released.
+    pub fn forget_call(&self, key: Kept) {
+        self.shared.calls.forget(key);
     }
 
     /// Ends one [`poll_stopped`](Scheduler::poll_stopped), now or the next time.

@@ -144,3 +144,29 @@ fn run_forever_ends_with_stop() {
         assert!(ran.get());
     });
 }
+
+#[test]
+fn calls_at_equal_times_start_in_order_even_if_the_time_comes_in_between() {
+    bounded(|| {
+        let runtime = runtime(2);
+        for round in 0..3000 {
+            let log = Arc::new(Mutex::new(Vec::new()));
+            let (told, heard) = promise();
+            let mut told = Some(told);
+            // From past to shortly ahead, so that it comes before, between and after the calls.
+            let when = Instant::now() + Duration::from_nanos(round % 200 * 100);
+            for number in 0..4 {
+                let log = Arc::clone(&log);
+                let told = if number == 3 { told.take() } else { None };
+                runtime.handle().call_at(when, move || {
+                    log.lock().unwrap().push(number);
+                    if let Some(told) = told {
+                        let _ = told.set_result(());
+                    }
+                });
+            }
+            runtime.block_on(heard).unwrap();
+            assert_eq!(*log.lock().unwrap(), [0, 1, 2, 3]);
+        }
+    });
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::time::Instant;
 
 use heist_core::context::RuntimeContext;
 use heist_core::schedule::{Schedule, with_frame};
@@ -10,7 +11,7 @@ use heist_core::task::{self, LocalTask, Meta, Task, TaskError, TaskRef};
 use super::shared::LocalShared;
 use crate::block_on::block_on;
 use crate::blocking;
-use crate::call::{Call, CallHandle};
+use crate::call::{Call, CallHandle, Kept};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::sync::{Arc, Relaxed, thread};
@@ -98,6 +99,21 @@ impl LocalHandle {
     /// Runs a callback soon that was made before.
     pub fn call(&self, call: Call) {
         self.shared.calls.push(&self.shared, call);
+    }
+
+    /// Keeps a callback that was made before until it is due. The caller has the timer.
+    pub fn keep_call(&self, when: Instant, call: Call) -> Kept {
+        self.shared.calls.keep(when, call)
+    }
+
+    /// Runs soon what was kept and is not due later than this one.
+    pub fn release_calls(&self, key: Kept) {
+        self.shared.calls.release(&self.shared, key);
+    }
+
+    /// Drops what was kept and has not been released.
+    pub fn forget_call(&self, key: Kept) {
+        self.shared.calls.forget(key);
     }
 
     /// Makes `run_forever` return, now or the next time.

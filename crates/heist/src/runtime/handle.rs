@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use heist_core::context::{self, RuntimeContext};
 use heist_core::task::{LocalTask, Meta};
 use heist_io::time::sleep_until;
-use heist_scheduler::{Call, CallHandle, LocalHandle, Metrics, Scheduler};
+use heist_scheduler::{Call, CallHandle, Kept, LocalHandle, Metrics, Scheduler};
 
 use super::watch::Watch;
 use crate::global;
@@ -247,10 +247,21 @@ impl Handle {
         handle
     }
 
-    pub(super) fn call(&self, call: Call) {
+    fn call(&self, call: Call) {
         match &self.engine {
             Engine::Multi(scheduler) => scheduler.call(call),
             Engine::Local(local) => local.call(call),
+        }
+    }
+
+    fn keep_call(&self, when: Instant, call: Call) -> Timed {
+        let key = match &self.engine {
+            Engine::Multi(scheduler) => scheduler.keep_call(when, call),
+            Engine::Local(local) => local.keep_call(when, call),
+        };
+        Timed {
+            handle: self.clone(),
+            key,
         }
     }
 
@@ -277,15 +288,16 @@ impl Handle {
         let (call, cancel) = Call::new(f);
         // Dropped instead of called, as on a runtime that is shut down, it says that it was cancelled.
         if !self.is_closed() {
-            let own = self.clone();
+            let timed = self.keep_call(when, call);
+            let cancelled = cancel.clone();
             Watch::start(self, async move {
                 let mut sleep = pin!(sleep_until(when));
-                let over = poll_fn(|cx| match call.poll_cancelled(cx) {
+                let over = poll_fn(|cx| match cancelled.poll_cancelled(cx) {
                     Poll::Ready(()) => Poll::Ready(false),
                     Poll::Pending => sleep.as_mut().poll(cx).map(|()| true),
                 });
                 if over.await {
-                    own.call(call);
+                    timed.release();
                 }
             });
         }
@@ -355,6 +367,30 @@ pub(super) fn output<T>(result: Result<T, TaskError>) -> T {
 
 /// Some hundred years.
 const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// A callback that is kept until its time. Dropped before that, it is cancelled.
+struct Timed {
+    handle: Handle,
+    key: Kept,
+}
+
+impl Timed {
+    fn release(&self) {
+        match &self.handle.engine {
+            Engine::Multi(scheduler) => scheduler.release_calls(self.key),
+            Engine::Local(local) => local.release_calls(self.key),
+        }
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        match &self.handle.engine {
+            Engine::Multi(scheduler) => scheduler.forget_call(self.key),
+            Engine::Local(local) => local.forget_call(self.key),
+        }
+    }
+}
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
