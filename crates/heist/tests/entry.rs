@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::error::Error;
 use std::future::pending;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -14,10 +15,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use heist::runtime::{BuildGlobalError, ConfigError};
 use heist::task::catch_cancel;
 use heist::{Handle, Runtime, promise};
 use rustix::process::{Pid, Signal, kill_process};
-use support::{bounded, child};
+use support::{alone, bounded, child};
 
 #[test]
 fn run_gives_the_output_and_drains_what_is_left() {
@@ -270,6 +272,77 @@ fn a_local_main_is_the_first_task_and_its_runtime_the_process_wide_one() {
         let output = finish(command);
         assert!(output.contains("main is Task-1\n"), "{output}");
         assert!(output.contains("over"), "{output}");
+    });
+}
+
+/// Whether this says that there is one already, and what to do about it.
+#[track_caller]
+fn is_late(built: Result<(), BuildGlobalError>) {
+    let error = built.unwrap_err();
+    assert!(error.is_already_started(), "{error}");
+    let message = error.to_string();
+    let advice = "call build_global before the first spawn";
+    assert!(message.contains(advice), "{message}");
+    assert!(error.source().is_none());
+}
+
+#[test]
+fn build_global_comes_too_late_once_somebody_has_used_the_process_wide_runtime() {
+    bounded(|| {
+        let Some(first) = std::env::var_os("HEIST_TEST_FIRST") else {
+            for first in ["build_global", "run", "spawn", "call", "sleep", "block_on"] {
+                let mut command = child().unwrap();
+                command.env("HEIST_TEST_FIRST", first);
+                assert!(finish(command).contains("1 passed"), "{first}");
+            }
+            return;
+        };
+        let build = || Runtime::builder().worker_threads(1).build_global();
+        match first.to_str().unwrap() {
+            "build_global" => build().unwrap(),
+            "run" => {
+                let inside = heist::run(async {
+                    let elsewhere = thread::spawn(build);
+                    let job = heist::spawn_blocking(|| elsewhere.join().unwrap());
+                    is_late(job.await.unwrap());
+                    build()
+                });
+                is_late(inside);
+                // The role is free again.
+                build().unwrap();
+            }
+            "spawn" => heist::spawn(async {}).wait_blocking().unwrap(),
+            "call" => heist::spawn_blocking(|| ()).wait_blocking().unwrap(),
+            "sleep" => {
+                let sleep = heist::time::sleep(Duration::from_millis(1));
+                futures_lite::future::block_on(sleep);
+            }
+            "block_on" => heist::block_on(async {}),
+            other => unreachable!("{other}"),
+        }
+        is_late(build());
+    });
+}
+
+#[test]
+fn a_build_global_that_cannot_start_says_why_and_can_be_tried_again() {
+    alone(|| {
+        let bad = Runtime::builder().worker_threads(0).build_global();
+        let error = bad.unwrap_err();
+        assert!(!error.is_already_started());
+        let message = "the process-wide runtime cannot be started";
+        assert_eq!(error.to_string(), message);
+        let source = error.source().unwrap();
+        let source = source.downcast_ref::<io::Error>().unwrap();
+        assert_eq!(source.kind(), io::ErrorKind::InvalidInput);
+        let inner = source.get_ref().unwrap();
+        let inner = inner.downcast_ref::<ConfigError>().unwrap();
+        assert_eq!((inner.field(), inner.value()), ("worker_threads", "0"));
+        let good = Runtime::builder().worker_threads(1).thread_name("again");
+        good.build_global().unwrap();
+        let name = heist::spawn(async { thread_name() }).wait_blocking();
+        assert!(name.unwrap().starts_with("again"));
+        is_late(Runtime::builder().build_global());
     });
 }
 

@@ -206,30 +206,92 @@ fn a_guard_may_be_dropped_inside_of_what_was_entered_later() {
 
 #[test]
 fn a_setting_out_of_range_is_named_with_its_range() {
+    type Case = (heist::Builder, &'static str, &'static str, &'static str);
+    const WORKERS: &str = "from 1 to 1024";
+    const STACK: &str = "from 65536 to 1073741824";
+    const BLOCKING: &str = "from 1 to 65536";
+    const NAME: &str = "a name without NUL bytes";
     bounded(|| {
-        let cases: [(heist::Builder, &str, &str); 3] = [
-            (Runtime::builder().worker_threads(0), "worker_threads", "0"),
+        let new = Runtime::builder;
+        let cases: [Case; 9] = [
+            (new().worker_threads(0), "worker_threads", "0", WORKERS),
             (
-                Runtime::builder().worker_threads(1025),
+                new().worker_threads(1025),
                 "worker_threads",
                 "1025",
+                WORKERS,
             ),
+            (new().thread_stack_size(0), "thread_stack_size", "0", STACK),
             (
-                Runtime::builder().thread_stack_size(1000),
+                new().thread_stack_size(1000),
                 "thread_stack_size",
                 "1000",
+                STACK,
             ),
+            (
+                new().thread_stack_size(65535),
+                "thread_stack_size",
+                "65535",
+                STACK,
+            ),
+            (
+                new().thread_stack_size((1 << 30) + 1),
+                "thread_stack_size",
+                "1073741825",
+                STACK,
+            ),
+            (
+                new().max_blocking_threads(0),
+                "max_blocking_threads",
+                "0",
+                BLOCKING,
+            ),
+            (
+                new().max_blocking_threads((1 << 16) + 1),
+                "max_blocking_threads",
+                "65537",
+                BLOCKING,
+            ),
+            (new().thread_name("a\0b"), "thread_name", r#""a\0b""#, NAME),
         ];
-        for (builder, field, value) in cases {
-            let error = builder.build().unwrap_err();
-            assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
-            let inner = error
-                .get_ref()
-                .unwrap()
-                .downcast_ref::<ConfigError>()
-                .unwrap();
-            assert_eq!((inner.field(), inner.value()), (field, value));
+        for (builder, field, value, range) in cases {
+            let local = builder.clone().build_local().map(drop);
+            for built in [builder.build().map(drop), local] {
+                let error = built.unwrap_err();
+                assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+                let inner = error.get_ref().unwrap();
+                let inner = inner.downcast_ref::<ConfigError>().unwrap();
+                let named = (inner.field(), inner.value(), inner.range());
+                assert_eq!(named, (field, value, range));
+                let all = format!("{field} is {value}; it must be {range}");
+                assert_eq!(error.to_string(), all);
+            }
         }
+    });
+}
+
+#[test]
+fn the_bounds_of_a_setting_are_within_its_range() {
+    bounded(|| {
+        let new = || Runtime::builder().worker_threads(1);
+        for builder in [
+            new().thread_stack_size(64 << 10),
+            new().thread_stack_size(1 << 30),
+            new().max_blocking_threads(1),
+            new().max_blocking_threads(1 << 16),
+            new().thread_name(""),
+        ] {
+            let local = builder.clone().build_local().unwrap();
+            let runtime = builder.build().unwrap();
+            let there = runtime.spawn(async { 1 });
+            assert_eq!(local.block_on(there).unwrap(), 1);
+            let job = runtime.spawn_blocking(|| 2);
+            assert_eq!(local.block_on(job).unwrap(), 2);
+        }
+        let most = new().worker_threads(1024);
+        assert_eq!(most.clone().build_local().unwrap().block_on(async { 3 }), 3);
+        let most = most.build().unwrap();
+        assert_eq!(most.block_on(most.spawn(async { 4 })).unwrap(), 4);
     });
 }
 
