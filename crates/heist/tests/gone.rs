@@ -11,21 +11,23 @@ use std::fmt;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use futures_lite::future::{block_on, poll_once};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
-use heist::TaskError;
 use heist::io::Async;
 use heist::net::{
     TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream, lookup_host,
 };
 use heist::runtime::RuntimeGone;
 use heist::signal::{SignalKind, signal};
-use heist::time::{sleep, sleep_until, timeout};
-use panics::panicked;
+use heist::time::{interval, interval_at, sleep, sleep_until, timeout};
+use heist::{Task, TaskError};
+use panics::{panicked, text};
 use support::{bounded, runtime};
 
 const GRACE: Duration = Duration::from_secs(5);
@@ -290,6 +292,144 @@ fn a_spawn_on_a_runtime_that_is_gone_says_so_however_it_is_asked() {
                 handle.call_at(Instant::now(), || unreachable!("called")),
             ];
             assert!(calls.iter().all(|call| call.is_cancelled()));
+        }
+    });
+}
+
+/// Tells on which thread it is dropped.
+struct DropsOn(Sender<ThreadId>);
+
+impl Drop for DropsOn {
+    fn drop(&mut self) {
+        let _ = self.0.send(thread::current().id());
+    }
+}
+
+#[test]
+fn what_is_given_to_a_runtime_that_is_gone_is_dropped_by_the_giver_and_never_run() {
+    bounded(|| {
+        let ended = runtime(1);
+        let local = heist::LocalRuntime::new().unwrap();
+        let handles = [ended.handle().clone(), local.handle().clone()];
+        drop((ended, local));
+        let here = thread::current().id();
+        for handle in handles {
+            let (dropped, drops) = channel();
+            let guard = || DropsOn(dropped.clone());
+            let body = || {
+                let held = guard();
+                async move {
+                    drop(held);
+                    unreachable!("polled");
+                }
+            };
+            let closure = || {
+                let held = guard();
+                move || {
+                    drop(held);
+                    unreachable!("called");
+                }
+            };
+            let builder = || heist::task::Builder::new().on(&handle);
+            let later = Duration::from_secs(60);
+            let give: [(&str, &dyn Fn()); 7] = [
+                ("spawn", &|| handle.spawn(body()).detach()),
+                ("spawn_blocking", &|| {
+                    handle.spawn_blocking(closure()).detach()
+                }),
+                ("Builder::spawn", &|| builder().spawn(body()).detach()),
+                ("Builder::spawn_blocking", &|| {
+                    builder().spawn_blocking(closure()).detach();
+                }),
+                ("call_soon", &|| drop(handle.call_soon(closure()))),
+                ("call_later", &|| drop(handle.call_later(later, closure()))),
+                ("call_at", &|| {
+                    drop(handle.call_at(Instant::now(), closure()));
+                }),
+            ];
+            for (what, give) in give {
+                give();
+                // By the time that it returns, and once.
+                assert_eq!(drops.try_recv(), Ok(here), "{what}");
+                assert!(drops.try_recv().is_err(), "{what}");
+            }
+            let task = handle.spawn(body());
+            assert!(
+                task.is_finished(),
+                "a handle that is kept keeps nothing else"
+            );
+            assert_eq!(drops.try_recv(), Ok(here));
+        }
+    });
+}
+
+#[test]
+fn a_timer_of_a_runtime_that_is_gone_panics_with_the_reason_wherever_it_is_polled() {
+    const REASON: &str = "the runtime is gone; do this before it is shut down, or on another one";
+    bounded(|| {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let (going, stays) = (runtime(1), runtime(1));
+        let gone = going.handle().clone();
+        let (mut ticks, mut limited, mut asleep) = going.block_on(async {
+            let mut ticks = interval(HOUR);
+            ticks.tick().await;
+            assert!(poll_once(ticks.tick()).await.is_none());
+            let mut limited = Box::pin(timeout(HOUR, pending::<()>()));
+            assert!(poll_once(&mut limited).await.is_none());
+            let mut asleep = Box::pin(sleep(HOUR));
+            assert!(poll_once(&mut asleep).await.is_none());
+            (ticks, limited, asleep)
+        });
+        drop(going);
+        // Armed there, polled in a task of another runtime.
+        let other: [Task<()>; 3] = [
+            stays.spawn(async move { _ = ticks.tick().await }),
+            stays.spawn(async move { limited.as_mut().await.unwrap() }),
+            stays.spawn(async move { asleep.as_mut().await }),
+        ];
+        for task in other {
+            assert_eq!(panicked(task.wait_blocking()), REASON);
+        }
+        // New ones, where it is entered.
+        let _entered = gone.enter();
+        let new: [Box<dyn FnOnce()>; 4] = [
+            Box::new(|| block_on(sleep(HOUR))),
+            Box::new(|| block_on(sleep_until(Instant::now() + HOUR))),
+            Box::new(|| _ = block_on(timeout(HOUR, pending::<()>()))),
+            Box::new(|| {
+                let mut ticks = interval_at(Instant::now() + HOUR, HOUR);
+                block_on(ticks.tick());
+            }),
+        ];
+        for wait in new {
+            let payload = catch_unwind(AssertUnwindSafe(wait)).unwrap_err();
+            assert_eq!(text(payload), REASON);
+        }
+        // One that is ready before its clock is asked needs none.
+        assert_eq!(block_on(timeout(HOUR, async { 3 })).unwrap(), 3);
+    });
+}
+
+#[test]
+fn a_block_on_of_a_runtime_that_is_gone_unwinds_with_the_reason() {
+    bounded(|| {
+        let ended = runtime(1);
+        let local = heist::LocalRuntime::new().unwrap();
+        let handles = [ended.handle().clone(), local.handle().clone()];
+        drop((ended, local));
+        for handle in handles {
+            let (dropped, drops) = channel();
+            let held = DropsOn(dropped);
+            let root = async move {
+                drop(held);
+                unreachable!("polled");
+            };
+            let waits = || handle.block_on(root);
+            let payload = catch_unwind(AssertUnwindSafe(waits)).unwrap_err();
+            let error = payload.downcast::<TaskError>().unwrap();
+            assert!(error.is_runtime_gone() && error.is_cancelled(), "{error}");
+            assert!(!error.is_panic());
+            assert_eq!(drops.try_recv(), Ok(thread::current().id()));
         }
     });
 }
