@@ -105,7 +105,7 @@ impl Interval {
     ///
     /// # Panics
     ///
-    /// Outside of a runtime, and when the runtime has been shut down.
+    /// The future panics when it has to wait and its runtime is gone, or there is none.
     ///
     /// # Cancel safety
     ///
@@ -115,6 +115,10 @@ impl Interval {
     }
 
     /// Ready at the next tick, as [`tick`](Self::tick).
+    ///
+    /// # Panics
+    ///
+    /// When it has to wait and its runtime is gone, or there is none.
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
         let coop = ready!(poll_proceed(cx));
         ready!(self.sleep.as_mut().poll_elapsed(cx));

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 ///
 /// # Panics
 ///
-/// When it has to wait outside of a runtime.
+/// The future panics when it has to wait and its runtime is gone, or there is none.
 ///
 /// # Cancel safety
 ///
@@ -46,7 +46,7 @@ pub fn timeout<F: IntoFuture>(limit: Duration, future: F) -> Timeout<F::IntoFutu
 ///
 /// # Panics
 ///
-/// When it has to wait outside of a runtime.
+/// The future panics when it has to wait and its runtime is gone, or there is none.
 ///
 /// # Cancel safety
 ///
