@@ -185,6 +185,29 @@ fn a_request_longer_than_the_grace_is_left_behind() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_server_without_descriptors_recovers() {
+    let (server, address, crowd) = start_crowded();
+    drop(crowd);
+    assert_eq!(Client::connect(address).get("/").0, 200);
+    assert!(stop(server, "TERM").1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_without_descriptors_sleeps_between_its_tries() {
+    let (server, address, crowd) = start_crowded();
+    let before = ticks(&server);
+    thread::sleep(Duration::from_millis(600));
+    let spent = ticks(&server) - before;
+    // One that tries again and again takes whatever there is: 60 of the hundredths of a second that a core has.
+    assert!(spent <= 6, "{spent} ticks");
+    drop(crowd);
+    assert_eq!(Client::connect(address).get("/").0, 200);
+    assert!(stop(server, "TERM").1);
+}
+
+/// A server that has no descriptor left, and the connections that took them.
+#[cfg(target_os = "linux")]
+fn start_crowded() -> (Program, SocketAddr, Vec<TcpStream>) {
     let program = example("http_server");
     let shell = "ulimit -n 40; exec \"$0\" --port 0";
     let (server, address) = start_with(
@@ -192,7 +215,7 @@ fn a_server_without_descriptors_recovers() {
             .args(["-c", shell])
             .arg(program.get_program()),
     );
-    let crowd: Vec<_> = (0..60)
+    let crowd = (0..60)
         .filter_map(|_| TcpStream::connect(address).ok())
         .collect();
     let descriptors = format!("/proc/{}/fd", server.id());
@@ -201,9 +224,17 @@ fn a_server_without_descriptors_recovers() {
         assert!(Instant::now() < deadline, "the server has descriptors left");
         thread::yield_now();
     }
-    drop(crowd);
-    assert_eq!(Client::connect(address).get("/").0, 200);
-    assert!(stop(server, "TERM").1);
+    (server, address, crowd)
+}
+
+/// How much processor time a program has used, in the kernel's ticks.
+#[cfg(target_os = "linux")]
+fn ticks(program: &Program) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", program.id())).unwrap();
+    // The name, in brackets, may contain anything.
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    let field = |n: usize| rest.split(' ').nth(n).unwrap().parse::<u64>().unwrap();
+    field(11) + field(12)
 }
 
 #[test]
