@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use heist::task::{catch_cancel, yield_now};
+use heist::task::{catch_cancel, try_current, yield_now};
 use heist::{Handle, Runtime, Task, TaskError, promise};
 use support::{Drops, bounded, runtime};
 
@@ -170,6 +170,45 @@ fn a_runtime_that_is_dropped_inside_itself_gives_every_task_its_clean_up() {
                 assert!(tasks.iter().all(|task| task.is_finished()), "{place}");
                 let late = own.spawn(async {}).wait_blocking().unwrap_err();
                 assert!(late.is_runtime_gone(), "{place}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_runtime_that_is_shut_down_inside_itself_says_who_is_left_and_waits_for_nobody() {
+    bounded(|| {
+        for workers in [1, 2] {
+            for &(place, run) in PLACES {
+                let (runtime, changes) = counted(workers);
+                let mut threads: isize = (0..workers).map(|_| changes.recv().unwrap()).sum();
+                let crowd = Crowd::new();
+                runtime.spawn(crowd.body()).detach();
+                crowd.wait_for(1);
+                let own = runtime.handle().clone();
+                let (told, tells) = channel();
+                let end = move || {
+                    let caller = try_current().map(|task| task.id());
+                    let thread = thread::current().name().unwrap().to_owned();
+                    let begun = Instant::now();
+                    let report = runtime.shutdown(Duration::from_secs(60));
+                    told.send((report, begun.elapsed(), caller, thread))
+                        .unwrap();
+                };
+                run(&own, Box::new(end));
+                let (report, elapsed, caller, thread) = tells.recv().unwrap();
+                assert!(elapsed < Duration::from_secs(1), "{place}: {elapsed:?}");
+                assert!(!report.is_clean(), "{place}: {report:?}");
+                let mut left = report.tasks.iter().chain(&report.blocking);
+                match caller {
+                    Some(id) => assert!(left.any(|task| task.id() == id), "{place}: {report:?}"),
+                    // Of a task that is over nothing is left but the thread.
+                    None => assert!(report.threads.contains(&thread), "{place}: {report:?}"),
+                }
+                while threads > 0 {
+                    threads += changes.recv().unwrap();
+                }
+                assert_eq!(crowd.over(), (1, 1), "{place}, {workers} workers");
             }
         }
     });
