@@ -310,6 +310,67 @@ fn a_catcher_that_is_polled_by_another_task_moves_there() {
 }
 
 #[test]
+fn a_child_that_moves_to_another_catcher_is_inside_of_that_one() {
+    // The one polled last is asked first, and passes over to its child if it has one.
+    for (order, takes) in [([0, 1], "child"), ([1, 0], "first")] {
+        let runtime = Runtime::new();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let child = Arc::new(Mutex::new(Box::pin(catch_cancel(pending::<()>()))));
+        let holder = Arc::new(AtomicUsize::new(0));
+        let outer = |mine: usize| {
+            let (child, log) = (Arc::clone(&child), Arc::clone(&log));
+            let holder = Arc::clone(&holder);
+            Box::pin(catch_cancel(poll_fn(move |cx| {
+                if holder.load(Ordering::SeqCst) != mine {
+                    return Poll::Pending;
+                }
+                let polled = child.lock().unwrap().as_mut().poll(cx);
+                polled.map(|result| {
+                    assert!(result.is_err());
+                    log.lock().unwrap().push("child");
+                })
+            })))
+        };
+        let mut outers = [outer(0), outer(1)];
+        let (noted, own) = (Arc::clone(&log), Arc::new(Mutex::new(None::<Waker>)));
+        let keep = Arc::clone(&own);
+        let task = runtime.spawn(poll_fn(move |cx| {
+            *keep.lock().unwrap() = Some(cx.waker().clone());
+            for at in order {
+                if let Poll::Ready(result) = outers[at].as_mut().poll(cx) {
+                    if result.is_err() {
+                        noted.lock().unwrap().push(["first", "second"][at]);
+                    }
+                    return Poll::Ready(());
+                }
+            }
+            Poll::Pending
+        }));
+        runtime.run();
+        holder.store(1, Ordering::SeqCst);
+        own.lock().unwrap().take().unwrap().wake();
+        runtime.run();
+        assert!(task.cancel());
+        runtime.block_on(task).unwrap().unwrap();
+        assert_eq!(*log.lock().unwrap(), [takes]);
+    }
+}
+
+#[test]
+fn a_catcher_that_is_polled_with_the_tasks_own_waker_keeps_none() {
+    let runtime = Runtime::new();
+    let task = runtime.spawn(async {
+        let nested = catch_cancel(async { catch_cancel(pending::<()>()).await.is_err() });
+        nested.await.unwrap()
+    });
+    runtime.run();
+    // Nothing but a request can wake it, and that needs no waker.
+    assert_eq!(task.task_ref().wakers(), 0);
+    assert!(task.cancel());
+    assert!(runtime.block_on(task).unwrap().unwrap());
+}
+
+#[test]
 fn requests_are_counted_and_the_last_uncancel_voids_an_undelivered_one() {
     let runtime = Runtime::new();
     let task = runtime.spawn(async {
