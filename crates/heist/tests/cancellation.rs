@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use heist::task::{catch_cancel, current, yield_now};
 use heist::time::sleep;
 use heist::{TaskState, promise};
@@ -254,6 +256,134 @@ fn uncancel_before_delivery_voids_the_request() {
 }
 
 /// Awaits `inner`, and tells when it has been polled and was not ready.
+/// Waits until it is cancelled, and then takes its time.
+async fn cleans_up(asleep: heist::Promise<()>) -> &'static str {
+    let caught = catch_cancel(async {
+        asleep.set_result(()).unwrap();
+        pending::<()>().await;
+    });
+    caught.await.unwrap_err();
+    sleep(Duration::from_millis(1)).await;
+    "cleaned up"
+}
+
+/// Cancels a task that waits in the way that `wait` says, and gives what it gave.
+fn cancelled_in<F, T>(wait: impl FnOnce(heist::Promise<()>) -> F) -> T
+where
+    F: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let runtime = runtime(2);
+    let (told, asleep) = promise();
+    let task = runtime.spawn(wait(told));
+    runtime.block_on(async {
+        asleep.await.unwrap();
+        assert!(task.cancel());
+        task.await.unwrap()
+    })
+}
+
+#[test]
+fn a_catcher_in_a_join_takes_the_request_while_the_others_go_on() {
+    bounded(|| {
+        let joined = cancelled_in(|told| async {
+            let other = async {
+                sleep(Duration::from_millis(5)).await;
+                "went on"
+            };
+            futures_util::join!(other, cleans_up(told))
+        });
+        assert_eq!(joined, ("went on", "cleaned up"));
+        // Each child has a waker of its own there, so that a wake of the task alone would not reach it.
+        let joined = cancelled_in(|told| async {
+            let ready = std::future::ready("went on");
+            let all: Vec<futures_util::future::BoxFuture<'static, &'static str>> =
+                vec![Box::pin(ready), Box::pin(cleans_up(told))];
+            futures_util::future::join_all(all).await
+        });
+        assert_eq!(joined, ["went on", "cleaned up"]);
+    });
+}
+
+#[test]
+fn a_catcher_in_a_select_takes_the_request() {
+    bounded(|| {
+        let selected = cancelled_in(|told| async {
+            let mut catches = std::pin::pin!(cleans_up(told).fuse());
+            let mut never = std::pin::pin!(pending::<()>().fuse());
+            futures_util::select! {
+                outcome = catches => outcome,
+                () = never => unreachable!("it never ends"),
+            }
+        });
+        assert_eq!(selected, "cleaned up");
+    });
+}
+
+#[test]
+fn a_catcher_among_unordered_futures_takes_the_request() {
+    bounded(|| {
+        let outcomes = cancelled_in(|told| async {
+            let (told_too, asleep) = promise();
+            let mut all = FuturesUnordered::new();
+            // Polled last, it is the one that takes.
+            let last = async {
+                asleep.await.unwrap();
+                cleans_up(told).await
+            };
+            let (open, gate) = promise::<()>();
+            let first = async {
+                cleans_up(told_too).await;
+                unreachable!("it was not polled last");
+            };
+            let other = async {
+                gate.await.unwrap();
+                "went on"
+            };
+            all.push(last.left_future());
+            all.push(first.left_future().right_future());
+            all.push(other.right_future().right_future());
+            let taken = all.next().await;
+            open.set_result(()).unwrap();
+            (taken, all.next().await)
+        });
+        assert_eq!(outcomes, (Some("cleaned up"), Some("went on")));
+    });
+}
+
+#[test]
+fn a_blocking_closure_that_runs_cannot_be_cancelled_and_one_that_waits_can() {
+    bounded(|| {
+        let builder = heist::Runtime::builder().worker_threads(1);
+        let runtime = builder.max_blocking_threads(1).build().unwrap();
+        let (begun, begins) = std::sync::mpsc::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let runs = runtime.spawn_blocking(move || {
+            begun.send(()).unwrap();
+            released.recv().unwrap_err();
+            7
+        });
+        begins.recv().unwrap();
+        let drops = Drops::default();
+        let held = drops.guard();
+        let waits = runtime.spawn_blocking(move || {
+            held.count_at_the_end();
+            unreachable!("it was cancelled");
+        });
+        for _ in 0..2 {
+            assert!(!runs.cancel() && !runs.cancel_with("enough") && !runs.abort());
+            assert!(!runs.task_ref().cancel());
+            assert_eq!(runs.state(), TaskState::Pending);
+        }
+        assert!(waits.cancel());
+        drop(release);
+        assert_eq!(runtime.block_on(runs).unwrap(), 7);
+        let error = runtime.block_on(waits).map(|(): ()| ()).unwrap_err();
+        assert!(error.is_cancelled());
+        assert_eq!(drops.count(), 1);
+    });
+}
+
 async fn announced<F: Future>(told: heist::Promise<()>, inner: F) -> F::Output {
     let mut told = Some(told);
     let mut inner = std::pin::pin!(inner);
