@@ -58,6 +58,51 @@ fn a_panic_that_nobody_looks_at_is_told_once() {
 }
 
 #[test]
+fn a_panic_that_a_callback_looks_at_counts_as_retrieved() {
+    bounded(|| {
+        let (sent, told) = channel();
+        let sent = Mutex::new(sent);
+        let runtime = Runtime::builder()
+            .worker_threads(1)
+            .exception_handler(move |exception| {
+                let message = exception.message().to_owned();
+                sent.lock().unwrap().send(message).unwrap();
+            })
+            .build()
+            .unwrap();
+        let gate = promise::<()>();
+        let (open, gate) = (gate.0, gate.1.share());
+        let panics = |message: &'static str| {
+            let gate = gate.clone();
+            runtime.spawn(async move {
+                gate.await.unwrap();
+                panic!("{message}")
+            })
+        };
+        let looked_at: heist::Task<()> = panics("looked at");
+        looked_at.add_done_callback(|finished| {
+            assert!(finished.result().unwrap_err().is_panic());
+        });
+        looked_at.detach();
+        // One that does not ask for the result has not seen it.
+        let passed_by: heist::Task<()> = panics("passed by");
+        passed_by.add_done_callback(|finished| _ = finished.name());
+        passed_by.detach();
+        let untyped: heist::Task<()> = panics("untyped");
+        let view = untyped.task_ref();
+        view.add_done_callback(|task| assert_eq!(task.state(), TaskState::Panicked));
+        untyped.detach();
+        open.set_result(()).unwrap();
+        let mut heard = [told.recv().unwrap(), told.recv().unwrap()];
+        heard.sort();
+        assert_eq!(heard, ["passed by", "untyped"]);
+        drop(view);
+        drop(runtime);
+        assert!(told.try_recv().is_err());
+    });
+}
+
+#[test]
 fn a_panic_in_a_callback_stops_nothing_else() {
     bounded(|| {
         let (sent, told) = channel();

@@ -19,7 +19,7 @@ use heist::task::{current, yield_now};
 use heist::time::sleep;
 use heist::{Handle, LocalRuntime, Runtime};
 use panics::{Bomb, goes_on, hears, panicked, reporting, start, text};
-use support::bounded;
+use support::{bounded, child};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -141,6 +141,41 @@ fn a_panic_in_the_exception_handler_takes_nobody_down() {
         goes_on(runtime, &told);
         // And that of the pool thread.
         assert_eq!(count.load(Ordering::SeqCst), 1 + 4 * 3 + 1);
+    });
+}
+
+#[test]
+fn a_panic_in_the_exception_handler_and_what_it_was_told_go_to_standard_error() {
+    let Some(mut command) = child() else {
+        // What remains is what the runtime writes.
+        std::panic::set_hook(Box::new(|_| ()));
+        let builder = Runtime::builder().worker_threads(1);
+        let builder = builder.exception_handler(|exception| {
+            panic!("I cannot cope with {:?}", exception.kind());
+        });
+        let runtime = builder.build().unwrap();
+        let named = heist::task::Builder::new().on(runtime.handle());
+        named.name("unlucky").spawn(async { panic!("a body") });
+        runtime.handle().call_soon(|| panic!("a call"));
+        // Its place in the queue is behind both.
+        runtime.block_on(runtime.spawn(yield_now())).unwrap();
+        assert!(runtime.shutdown(Duration::from_secs(5)).is_clean());
+        return;
+    };
+    bounded(move || {
+        let output = command.output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        for told in [
+            "panic: the exception handler panicked: I cannot cope with NeverRetrieved\n",
+            "Task exception was never retrieved\n  task: \"unlucky\" spawned at crates/heist/tests/",
+            "panic: a body\n",
+            "panic: the exception handler panicked: I cannot cope with Callback\n",
+            "Exception in callback\n",
+            "panic: a call\n",
+        ] {
+            assert_eq!(errors.matches(told).count(), 1, "{told:?} in {errors}");
+        }
     });
 }
 

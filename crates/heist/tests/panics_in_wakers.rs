@@ -8,10 +8,11 @@ mod support;
 #[path = "support/waker.rs"]
 mod waker;
 
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::net::TcpStream as StdStream;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::thread;
@@ -22,8 +23,8 @@ use heist::net::TcpListener;
 use heist::promise;
 use heist::runtime::ExceptionKind;
 use heist::task::{catch_cancel, current, yield_now};
-use heist::time::sleep;
-use panics::{goes_on, hears, start, text};
+use heist::time::{sleep, timeout};
+use panics::{Bomb, goes_on, hears, start, text};
 use support::bounded;
 use waker::{Event, poll_with, waker};
 
@@ -223,6 +224,110 @@ fn a_panicking_waker_of_a_source_keeps_nobody_else_waiting() {
             drop(clients);
         };
         for_each_event(body, 1);
+    });
+}
+
+/// What becomes of a panic in the drop of a waker that was left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It unwinds from where the user's own code has the waker dropped.
+    Unwinds,
+    /// It goes no further, and nobody is told.
+    Swallowed,
+}
+
+/// What becomes of it when another waker takes its place, and when the future goes.
+fn ends<F: Future + Unpin>(make: impl Fn() -> F) -> (End, End) {
+    let end = |unwound: bool| {
+        if unwound {
+            End::Unwinds
+        } else {
+            End::Swallowed
+        }
+    };
+    let mut replaced = make();
+    poll_panicking(&mut replaced, Event::Drop);
+    let again = || assert!(poll_with(&mut replaced, Waker::noop()).is_pending());
+    let first = catch_unwind(AssertUnwindSafe(again)).is_err();
+    let_go(replaced);
+    let mut dropped = make();
+    poll_panicking(&mut dropped, Event::Drop);
+    let second = catch_unwind(AssertUnwindSafe(|| drop(dropped))).is_err();
+    (end(first), end(second))
+}
+
+#[test]
+fn a_panic_in_the_drop_of_a_waker_unwinds_from_the_users_own_call_or_is_swallowed() {
+    bounded(|| {
+        let (runtime, told) = start();
+        let task = runtime.spawn(async {
+            let swallowed = (End::Swallowed, End::Swallowed);
+            let unwinds = (End::Unwinds, End::Unwinds);
+            let replaced = (End::Unwinds, End::Swallowed);
+            assert_eq!(ends(|| heist::spawn(pending::<()>())), replaced);
+            let (_open, gate) = promise::<()>();
+            let gate = gate.share();
+            assert_eq!(ends(|| gate.clone()), replaced);
+            let deferred = || {
+                let (open, mut gate) = promise::<()>();
+                poll_fn(move |cx| {
+                    let _ = &open;
+                    Pin::new(&mut gate).poll(cx)
+                })
+            };
+            assert_eq!(ends(deferred), replaced);
+            let cancelled = || {
+                let (mut open, gate) = promise::<()>();
+                poll_fn(move |cx| {
+                    let _ = &gate;
+                    Pin::new(&mut open.cancelled()).poll(cx)
+                })
+            };
+            assert_eq!(ends(cancelled), swallowed);
+            let catcher = || Box::pin(catch_cancel(pending::<()>()));
+            assert_eq!(ends(catcher), swallowed);
+
+            assert_eq!(ends(|| Box::pin(sleep(1000 * MS))), unwinds);
+            let limited = || Box::pin(timeout(1000 * MS, pending::<()>()));
+            assert_eq!(ends(limited), unwinds);
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            assert_eq!(ends(|| Box::pin(listener.accept())), unwinds);
+            let readable = || {
+                let (ours, theirs) = UnixStream::pair().unwrap();
+                let source = Async::new(ours).unwrap();
+                poll_fn(move |cx| {
+                    let _ = &theirs;
+                    source.poll_readable(cx)
+                })
+            };
+            assert_eq!(ends(readable), unwinds);
+        });
+        runtime.block_on(task).unwrap();
+        goes_on(runtime, &told);
+    });
+}
+
+#[test]
+fn a_panic_in_the_drop_that_ends_a_wake_is_reported() {
+    bounded(|| {
+        let (runtime, told) = start();
+        let task = runtime.spawn(async {
+            let last = || {
+                let bomb = Bomb;
+                waker(move |_| bomb.hold())
+            };
+            let mut timer = Box::pin(sleep(MS));
+            assert!(poll_with(&mut timer, &last()).is_pending());
+            sleep(2 * MS).await;
+            let (open, mut gate) = promise();
+            assert!(poll_with(&mut gate, &last()).is_pending());
+            open.set_result(()).unwrap();
+        });
+        runtime.block_on(task).unwrap();
+        for _ in 0..2 {
+            hears(&told, ExceptionKind::Waker, "bomb");
+        }
+        goes_on(runtime, &told);
     });
 }
 
