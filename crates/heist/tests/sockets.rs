@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -68,11 +69,12 @@ fn a_connection_that_nobody_takes_is_refused() {
 fn a_reset_ends_a_read_and_a_write_in_two_tasks() {
     bounded(|| {
         let runtime = runtime(4);
+        let much: Arc<[u8]> = vec![1; MUCH].into();
         for _ in 0..100 {
             let (stream, peer) = tcp(&runtime);
             let (mut reading, mut writing) = stream.into_split();
             let read = spawn(&runtime, async move { reading.read(&mut [0; 16]).await });
-            let much = vec![1; MUCH];
+            let much = Arc::clone(&much);
             let write = spawn(&runtime, async move { writing.write_all(&much).await });
             // Something has come, so that the reset finds the writer in its write.
             (&peer).read_exact(&mut [0; 1024]).unwrap();
