@@ -65,6 +65,130 @@ fn a_connection_that_nobody_takes_is_refused() {
     });
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connection_that_is_refused_only_after_connect_has_begun_to_wait_says_so() {
+    use std::net::SocketAddrV4;
+
+    use futures_lite::future::poll_once;
+    use socket2::{Domain, Socket, Type};
+
+    bounded(|| {
+        let runtime = runtime(1);
+        let tcp = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let listener = tcp();
+        let any = SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0);
+        listener.bind(&any.into()).unwrap();
+        listener.listen(0).unwrap();
+        let there = listener.local_addr().unwrap();
+        // The queue is full after the first one: the system leaves the others unanswered.
+        let crowd = [(); 4].map(|()| {
+            let socket = tcp();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&there);
+            socket
+        });
+        let refused = runtime.block_on(async {
+            let mut connect = Box::pin(TcpStream::connect(there.as_socket().unwrap()));
+            for _ in 0..3 {
+                assert!(poll_once(&mut connect).await.is_none());
+                heist::time::sleep(Duration::from_millis(5)).await;
+            }
+            drop(listener);
+            // At its next try, a second after the first.
+            connect.await.unwrap_err()
+        });
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{refused}");
+        drop(crowd);
+    });
+}
+
+/// Has the signal of a broken pipe end this process, as it does where Rust's own `main` has not had it ignored.
+fn restore_the_signal_of_a_broken_pipe() {
+    // SAFETY: the default action is no code of this process, and nobody else here sets one for this signal.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+#[test]
+fn a_peer_that_is_gone_is_an_error_where_its_signal_would_end_the_process() {
+    use std::os::unix::process::ExitStatusExt;
+
+    use heist::net::{UdpSocket, UnixDatagram};
+
+    const PIPE: &str = "HEIST_TEST_PIPE";
+    async fn fails<S: futures_lite::AsyncWrite + Unpin>(mut stream: S, what: &str) {
+        let parts = [IoSlice::new(b"a"), IoSlice::new(b"b")];
+        // The first ones may still fit into a buffer.
+        while stream.write(b"a").await.is_ok() {}
+        for written in [
+            stream.write(b"a").await,
+            stream.write_vectored(&parts).await,
+        ] {
+            let error = written.expect_err(what);
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{what}: {error}");
+        }
+    }
+
+    let Some(mut command) = support::child() else {
+        restore_the_signal_of_a_broken_pipe();
+        if std::env::var_os(PIPE).is_some() {
+            let (reading, writing) = rustix::pipe::pipe().unwrap();
+            drop(reading);
+            let _ = rustix::io::write(&writing, b"a");
+            unreachable!("the signal has no effect");
+        }
+        let runtime = runtime(1);
+        let (stream, peer) = tcp(&runtime);
+        drop(peer);
+        runtime.block_on(async {
+            while stream.try_write(b"a").is_ok() {}
+            assert!(stream.try_write(b"a").is_err());
+            let parts = [IoSlice::new(b"a"), IoSlice::new(b"b")];
+            assert!(stream.try_write_vectored(&parts).is_err());
+            fails(&stream, "TcpStream").await;
+            let (_reading, writing) = stream.into_split();
+            fails(writing, "half of a TcpStream").await;
+
+            let (stream, peer) = UnixStream::pair().unwrap();
+            drop(peer);
+            assert!(stream.try_write(b"a").is_err());
+            let parts = [IoSlice::new(b"a"), IoSlice::new(b"b")];
+            assert!(stream.try_write_vectored(&parts).is_err());
+            fails(&stream, "UnixStream").await;
+            let (_reading, writing) = stream.into_split();
+            fails(writing, "half of a UnixStream").await;
+
+            let (datagram, peer) = UnixDatagram::pair().unwrap();
+            drop(peer);
+            assert!(datagram.send(b"a").await.is_err());
+            assert!(datagram.try_send(b"a").is_err());
+            datagram.shutdown(Shutdown::Write).unwrap();
+            let error = datagram.send(b"a").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+
+            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            udp.connect(peer.local_addr().unwrap()).await.unwrap();
+            drop(peer);
+            // The answer to the first one refuses the next.
+            while udp.send(b"a").await.is_ok() {}
+            while udp.try_send(b"a").is_ok() {}
+        });
+        println!("lives");
+        return;
+    };
+    bounded(move || {
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{}: {errors}", output.status);
+        assert!(text.contains("lives"), "{text}\n{errors}");
+        // The signal would have ended it.
+        let status = command.env(PIPE, "1").output().unwrap().status;
+        assert_eq!(status.signal(), Some(libc::SIGPIPE));
+    });
+}
+
 #[test]
 fn a_reset_ends_a_read_and_a_write_in_two_tasks() {
     bounded(|| {
