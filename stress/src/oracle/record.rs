@@ -145,8 +145,9 @@ impl Record {
 
     /// It is dropped inside of a catcher, which was not told of any request.
     pub(crate) fn on_missed_catch(&self, world: &World) {
-        // Inside of a poll its own code drops it: a timeout that is over, or a panic.
-        if POLLING.get() || self.abort_asked.load(SeqCst) {
+        // Inside of a poll its own code drops it: a timeout that is over, or a panic. And who passes a request on inside of a timeout
+        // that is over at this moment goes on for the rest of that poll.
+        if POLLING.get() || self.abort_asked.load(SeqCst) || self.resumed.load(SeqCst) {
             return;
         }
         if !self.place.is_grace_over() {
