@@ -129,7 +129,14 @@ const PLACES: &[(&str, Place)] = &[
     }),
     ("the drop of an output", |own, end| {
         let held = OnDrop::new(end);
-        own.spawn(async move { held }).detach();
+        let (detached, is_detached) = promise();
+        let body = async move {
+            // By the runtime: with a handle left it would be dropped with that, on this thread.
+            is_detached.await.unwrap();
+            held
+        };
+        own.spawn(body).detach();
+        detached.set_result(()).unwrap();
     }),
     #[cfg(unix)]
     ("a listener of a signal", |own, end| {
