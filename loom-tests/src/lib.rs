@@ -51,6 +51,7 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ("a_user_adds_a_callback", "task-word-relaxed"),
     ("a_user_cancels", "requeue-forgotten"),
     ("a_user_keeps_a_promise", "task-word-relaxed"),
+    ("a_user_who_is_in_no_runtime_is_told_so", "runtime-entered"),
     (
         "an_event_races_with_the_clear_and_the_waiter",
         "clear-any-tick",

@@ -5,6 +5,7 @@
 use heist::{Runtime, promise};
 use heist_loom_tests::{explore, explore_with_fewer, planted};
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,34 @@ fn a_user_keeps_a_promise() {
         let task = runtime.spawn(async move { promise.set_result(7).is_ok() });
         assert_eq!(runtime.block_on(deferred).expect("the promise is kept"), 7);
         assert!(runtime.block_on(task).expect("it went through"));
+        end(runtime);
+    });
+}
+
+#[test]
+fn a_user_who_is_in_no_runtime_is_told_so() {
+    explore("a_user_who_is_in_no_runtime_is_told_so", || {
+        let told = |f: &dyn Fn()| {
+            let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("there is no runtime here");
+            let message = payload.downcast_ref::<&str>().expect("a text");
+            assert_eq!(
+                *message,
+                "there is no process-wide runtime in a model; build a runtime and enter it"
+            );
+        };
+        let runtime = runtime(1);
+        let entered = planted("runtime-entered").then(|| runtime.enter());
+        told(&|| heist::spawn(async {}).detach());
+        told(&|| heist::spawn_blocking(|| ()).detach());
+        told(&|| heist::block_on(async {}));
+        let built = Runtime::builder().worker_threads(1).build_global();
+        let error = built.expect_err("a model has none");
+        assert!(!error.is_already_started());
+        assert_eq!(
+            error.to_string(),
+            "there is no process-wide runtime in a model; build one and enter it"
+        );
+        drop(entered);
         end(runtime);
     });
 }
