@@ -5,11 +5,16 @@
 
 mod support;
 
+use std::collections::VecDeque;
 use std::fs;
 use std::future::pending;
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Waker};
+use std::thread;
 use std::time::Duration;
 
 use heist::time::timeout;
+use rustix::time::{ClockId, clock_gettime};
 use support::{alone, lone_worker, runtime};
 
 const TIMES: usize = 50_000;
@@ -93,4 +98,65 @@ fn many_timeouts_at_once_leave_nothing() {
         let grown = resident().saturating_sub(before);
         assert!(grown < 4 * LIMIT, "{grown} bytes");
     });
+}
+
+/// A timer is cancelled at a place that many others are linked into, by threads that all use the same wheel.
+#[test]
+fn a_million_timeouts_that_are_dropped_early_leave_nothing_and_do_not_slow_down() {
+    const THREADS: usize = 8;
+    const EACH: usize = 1_000_000 / THREADS;
+    const KEPT: usize = 1_000 / THREADS;
+    alone(|| {
+        let runtime = lone_worker();
+        let quarters = Arc::new(Barrier::new(THREADS + 1));
+        let threads: Vec<_> = (0..THREADS)
+            .map(|_| {
+                let (handle, quarters) = (runtime.handle().clone(), Arc::clone(&quarters));
+                thread::spawn(move || {
+                    let _entered = handle.enter();
+                    let mut cx = Context::from_waker(Waker::noop());
+                    let mut kept = VecDeque::new();
+                    let mut quarter = || {
+                        let before = used_by_this_thread();
+                        for number in 0..EACH / 4 {
+                            let mut limited = Box::pin(timeout(HOUR, pending::<()>()));
+                            assert!(limited.as_mut().poll(&mut cx).is_pending());
+                            if number % 16 == 0 {
+                                kept.push_back(limited);
+                            }
+                            if kept.len() > KEPT {
+                                kept.pop_front();
+                            }
+                        }
+                        let used = used_by_this_thread() - before;
+                        // Nobody allocates while the size is read.
+                        quarters.wait();
+                        quarters.wait();
+                        used
+                    };
+                    [quarter(), quarter(), quarter(), quarter()]
+                })
+            })
+            .collect();
+        let sizes = [(); 4].map(|()| {
+            quarters.wait();
+            let size = resident();
+            quarters.wait();
+            size
+        });
+        let used: Vec<_> = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect();
+        let used = |quarter: usize| used.iter().map(|each| each[quarter]).sum::<Duration>();
+        assert!(sizes[3].saturating_sub(sizes[0]) < LIMIT, "{sizes:?}");
+        let (first, last) = (used(0), used(3));
+        assert!(last < 4 * first, "{last:?} after {first:?}");
+    });
+}
+
+/// The time that the processors have spent on the calling thread.
+fn used_by_this_thread() -> Duration {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
 }
