@@ -3,13 +3,14 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
+#[path = "support/proc.rs"]
+mod proc;
 mod support;
 
 use std::any::Any;
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::BorrowedFd;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,29 +18,12 @@ use std::time::{Duration, Instant};
 use heist::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use heist::signal::{SignalKind, signal};
 use heist::{Handle, Runtime};
+use proc::{event_counters, open};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{alone, runtime};
 
 fn threads() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
-}
-
-fn open() -> BTreeSet<RawFd> {
-    // The list has the descriptor with which it is read, which is closed by then.
-    let list = fs::read_dir("/proc/self/fd").unwrap();
-    let numbers: Vec<RawFd> = list
-        .map(|entry| {
-            entry
-                .unwrap()
-                .file_name()
-                .to_str()
-                .unwrap()
-                .parse()
-                .unwrap()
-        })
-        .collect();
-    let still = |number: &RawFd| fs::read_link(format!("/proc/self/fd/{number}")).is_ok();
-    numbers.into_iter().filter(still).collect()
 }
 
 /// Calls `f` while this process can open so many descriptors more.
@@ -154,15 +138,6 @@ fn whatever_opens_descriptors_says_when_there_are_none_and_leaves_nothing() {
     });
 }
 
-/// The counters that wake a thread out of the poller, by their number.
-fn event_counters() -> Vec<RawFd> {
-    let is_counter = |number: &RawFd| {
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}"));
-        info.is_ok_and(|info| info.contains("eventfd-count"))
-    };
-    open().into_iter().filter(is_counter).collect()
-}
-
 /// A counter that is full takes no more: whoever wakes the poller then has to leave it at that.
 #[test]
 fn a_wake_is_not_lost_or_stuck_where_the_pollers_counter_is_full() {
@@ -171,7 +146,7 @@ fn a_wake_is_not_lost_or_stuck_where_the_pollers_counter_is_full() {
         let counters = event_counters();
         assert!(!counters.is_empty(), "no counter is found");
         for _ in 0..1000 {
-            for &number in &counters {
+            for &(number, _) in &counters {
                 // SAFETY: it belongs to the runtime, which outlives the loop.
                 let counter = unsafe { BorrowedFd::borrow_raw(number) };
                 // To its highest value but one, from wherever it is. It does not block: what does not fit is refused.
