@@ -320,7 +320,7 @@ fn a_guard_that_is_forgotten_in_a_callback_or_a_destructor_is_left() {
 }
 
 #[test]
-fn an_inspector_sees_no_torn_list_while_very_many_tasks_come_and_go() {
+fn two_inspectors_see_no_torn_list_while_very_many_tasks_come_and_go() {
     const SPAWNERS: usize = 4;
     const EACH: usize = 25_000;
     bounded(|| {
@@ -337,9 +337,10 @@ fn an_inspector_sees_no_torn_list_while_very_many_tasks_come_and_go() {
         ids.insert(blocked.id());
 
         let over = Arc::new(AtomicBool::new(false));
-        let inspector = thread::spawn({
+        let inspectors = [(); 2].map(|()| {
             let (handle, over) = (runtime.handle().clone(), Arc::clone(&over));
-            move || {
+            let ids = ids.clone();
+            thread::spawn(move || {
                 let mut snapshots = 0;
                 while !over.load(Ordering::SeqCst) {
                     let tasks = handle.all_tasks();
@@ -356,7 +357,7 @@ fn an_inspector_sees_no_torn_list_while_very_many_tasks_come_and_go() {
                     snapshots += 1;
                 }
                 snapshots
-            }
+            })
         });
         let spawners: Vec<_> = (0..SPAWNERS)
             .map(|_| {
@@ -376,7 +377,9 @@ fn an_inspector_sees_no_torn_list_while_very_many_tasks_come_and_go() {
             settle(|| spawner.is_finished());
         }
         over.store(true, Ordering::SeqCst);
-        assert!(inspector.join().unwrap() > 0);
+        for inspector in inspectors {
+            assert!(inspector.join().unwrap() > 0);
+        }
         drop(release);
         assert!(blocked.wait_blocking().unwrap());
     });
