@@ -7,15 +7,17 @@
 mod proc;
 mod support;
 
+use std::fs;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 
+use heist::task::yield_now;
 use heist::{Runtime, promise};
-use support::{alone, runtime};
+use support::{alone, lone_worker, runtime};
 
 fn sleeps(runtime: &Runtime) -> u64 {
     let workers = runtime.handle().metrics().workers;
@@ -70,5 +72,61 @@ fn tasks_that_are_woken_at_once_wake_no_herd_of_workers() {
         }
         assert!(slept < 5_000, "{slept} sleeps");
         assert!(rung < 100, "{rung} wake-ups out of the poller");
+    });
+}
+
+/// How often the calling thread has given its processor away because it had to wait.
+fn waits() -> u64 {
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+    let mut lines = status.lines();
+    let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn a_worker_that_spawns_never_waits_for_inspectors() {
+    const BATCHES: usize = 100;
+    const BATCH: usize = 1_000;
+    alone(|| {
+        let runtime = lone_worker();
+        let over = Arc::new(AtomicBool::new(false));
+        let looks = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let inspectors = [0, 1].map(|which| {
+            let handle = runtime.handle().clone();
+            let (looks, over) = (Arc::clone(&looks), Arc::clone(&over));
+            thread::spawn(move || {
+                while !over.load(Ordering::SeqCst) {
+                    drop(handle.all_tasks());
+                    looks[which].fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        });
+        let spawner = runtime.spawn(async move {
+            let done = Arc::new(AtomicUsize::new(0));
+            let mut waited = 0;
+            let looked = |look: &AtomicUsize| look.load(Ordering::SeqCst) >= BATCHES;
+            for batch in 1.. {
+                let before = waits();
+                for _ in 0..BATCH {
+                    let done = Arc::clone(&done);
+                    heist::spawn(async move { done.fetch_add(1, Ordering::Relaxed) }).detach();
+                }
+                waited += waits() - before;
+                while done.load(Ordering::Relaxed) < batch * BATCH {
+                    yield_now().await;
+                }
+                if batch >= BATCHES && looks.iter().all(looked) {
+                    break;
+                }
+            }
+            waited
+        });
+        let waited = spawner.wait_blocking().unwrap();
+        over.store(true, Ordering::SeqCst);
+        for inspector in inspectors {
+            inspector.join().unwrap();
+        }
+        // A page that the system has to find is waited for, too.
+        assert!(waited < 10, "{waited} times");
     });
 }
