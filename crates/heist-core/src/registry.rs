@@ -162,6 +162,12 @@ impl Registry {
             .for_each(|shard| shard.for_each(&mut f));
     }
 
+    /// The live task at this [address](crate::task::Runnable::address). Goes over all of them, but takes a handle of that one alone.
+    pub fn find(&self, address: usize) -> Option<TaskRef> {
+        let shards = self.inner.shards.iter();
+        shards.flat_map(|shard| shard.find(address)).next()
+    }
+
     /// How many tasks live: approximate while they come and go, exact at rest.
     pub fn len(&self) -> usize {
         let counts = self.inner.shards.iter().map(Shard::len);
@@ -344,6 +350,14 @@ impl Shard {
                 Err(actual) => head = actual,
             }
         }
+    }
+
+    fn find(&self, address: usize) -> Option<TaskRef> {
+        // ORDERING(registry-used): as in `for_each`.
+        (0..self.used.load(Acquire))
+            .map(|index| self.slot(index))
+            .filter(|slot| slot.load(Relaxed).addr() & !LOCK == address) // A guess: the task may change before it is counted.
+            .find_map(|slot| inspect(slot).filter(|task| task.pointer().addr().get() == address))
     }
 
     fn for_each(&self, f: &mut impl FnMut(TaskRef)) {

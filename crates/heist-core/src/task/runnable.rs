@@ -70,6 +70,12 @@ impl Runnable {
         unsafe { TaskRef::from_header(self.0) }
     }
 
+    /// What stands for the task as long as it is not over, for [`Registry::find`](crate::registry::Registry::find).
+    #[inline]
+    pub fn address(&self) -> usize {
+        self.0.as_ptr().addr()
+    }
+
     /// The id of the task.
     pub fn id(&self) -> TaskId {
         self.header().id
