@@ -182,9 +182,18 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "spare-relied-upon",
     ),
     ("taken_against_leaving", "taken-uncounted"),
-    ("leaving_the_driver_against_retiring_watcher", "watch-alone"),
-    ("taken_while_nobody_watches", "watch-alone"),
-    ("taken_while_nobody_watches", "watch-unseen"),
+    (
+        "a_worker_gets_up_while_the_monitor_lies_down",
+        "monitor-rests-alone",
+    ),
+    (
+        "a_worker_gets_up_while_the_monitor_lies_down",
+        "monitor-uncalled",
+    ),
+    (
+        "a_poll_ends_while_it_is_counted_as_stalled",
+        "stall-never-over",
+    ),
     ("a_task_is_run_and_the_runtime_ends", "sleep-fence"),
     ("racing_pairs_of_a_task", "task-word-relaxed"),
     ("racing_pairs_of_a_task", "late-callback-forgotten"),

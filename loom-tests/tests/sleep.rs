@@ -53,18 +53,18 @@ fn taken_against_leaving() {
 }
 
 #[test]
-fn leaving_the_driver_against_retiring_watcher() {
+fn a_worker_gets_up_while_the_monitor_lies_down() {
     explore(
-        "leaving_the_driver_against_retiring_watcher",
-        models::leaving_the_driver_against_retiring_watcher,
+        "a_worker_gets_up_while_the_monitor_lies_down",
+        models::a_worker_gets_up_while_the_monitor_lies_down,
     );
 }
 
 #[test]
-fn taken_while_nobody_watches() {
+fn a_poll_ends_while_it_is_counted_as_stalled() {
     explore(
-        "taken_while_nobody_watches",
-        models::taken_while_nobody_watches,
+        "a_poll_ends_while_it_is_counted_as_stalled",
+        models::a_poll_ends_while_it_is_counted_as_stalled,
     );
 }
 

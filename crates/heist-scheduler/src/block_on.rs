@@ -13,13 +13,11 @@
 //! ```
 
 use std::future::Future;
-use std::time::Duration;
 
 use heist_core::context::{self, RuntimeContext};
 use heist_core::error::{ExceptionContext, ExceptionKind};
-use heist_core::platform::Parker;
 use heist_core::schedule::{leave_frame, with_frame};
-use heist_core::task::{self, Meta, Root, TaskError};
+use heist_core::task::{self, Meta, TaskError};
 
 use crate::blocking::Host;
 use crate::queue::Local;
@@ -32,74 +30,61 @@ pub(crate) fn block_on<H: Host, F: Future>(
     future: F,
     meta: Meta,
 ) -> Result<F::Output, TaskError> {
-    let blocked = Blocked::announce(host.platform().parker());
+    let parker = host.platform().parker();
     let run = || {
         let _entered = context::enter(host.context());
-        task::block_on(host, future, meta, Arc::clone(&blocked.parker), |root| {
-            blocked.wait(root);
+        task::block_on(host, future, meta, Arc::clone(&parker), |_| {
+            parker.park(None)
         })
     };
-    let result = if blocked.is_worker() {
-        leave_frame(run)
-    } else {
-        run()
-    };
-    drop(blocked);
+    let result = blocking(run);
     host.task_ended();
     result
 }
 
+/// Runs `f`, which may block. Inside of a task, somebody serves in the place of its worker meanwhile.
+pub(crate) fn blocking<R>(f: impl FnOnce() -> R) -> R {
+    let blocked = Blocked::announce();
+    if blocked.is_worker() {
+        leave_frame(f)
+    } else {
+        f()
+    }
+}
+
 /// A thread that is about to block, a worker perhaps. Says that it is back when dropped.
 pub(crate) struct Blocked {
-    /// The runtime whose worker it is.
-    worker_of: Option<Arc<Shared>>,
-    pub(crate) parker: Arc<dyn Parker>,
+    /// The runtime whose worker it is, and which one.
+    worker_of: Option<(Arc<Shared>, usize)>,
 }
 
 impl Blocked {
-    /// If this thread is a worker, of whatever runtime, somebody shall serve in its place. It will wait on `parker`.
-    pub(crate) fn announce(parker: Arc<dyn Parker>) -> Self {
+    /// If this thread is a worker, of whatever runtime, somebody shall serve in its place.
+    pub(crate) fn announce() -> Self {
         let worker_of = with_frame(|own: &Arc<Shared>, local| {
-            announce(own, local, &parker);
-            Arc::clone(own)
+            announce(own, local);
+            (Arc::clone(own), local.index)
         });
-        Self { worker_of, parker }
+        Self { worker_of }
     }
 
-    pub(crate) fn is_worker(&self) -> bool {
+    fn is_worker(&self) -> bool {
         self.worker_of.is_some()
-    }
-
-    /// Parks until the root is woken, or spuriously.
-    pub(crate) fn wait(&self, root: &Root) {
-        let Some(own) = &self.worker_of else {
-            return self.parker.park(None);
-        };
-        if root.is_woken() || !own.sleep.is_short() {
-            return self.parker.park(None);
-        }
-        // No thread could be started in the place of this one. Perhaps one can be, later.
-        self.parker.park(Some(own.platform.now() + RETRY));
-        own.call_somebody();
     }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        if let Some(shared) = &self.worker_of {
-            shared.sleep.unblock(&self.parker);
+        if let Some((shared, index)) = &self.worker_of {
+            shared.sleep.unblock(*index);
         }
     }
 }
 
-fn announce(shared: &Shared, local: &Local, parker: &Arc<dyn Parker>) {
+fn announce(shared: &Shared, local: &Local) {
     local.hand_over(&shared.injector);
-    if !shared.sleep.block(parker) {
-        shared.report(&ExceptionContext::new(
-            ExceptionKind::Runtime,
-            "so many tasks block their workers that no further thread may serve in their place; what they wait for may \
-             never run: await instead, or run on spawn_blocking what has to block",
-        ));
+    if !shared.sleep.block(local.index) {
+        shared.report_uncovered();
     }
     if !shared.role.is_held() {
         // Nobody is in the driver, and this worker will not be.
@@ -116,7 +101,14 @@ impl Shared {
     pub(crate) fn call_somebody(&self) {
         self.wake(self.sleep.take_sleeper(true));
     }
-}
 
-/// Between two attempts to start a thread in the place of a blocked worker.
-const RETRY: Duration = Duration::from_millis(50);
+    /// A worker is blocked in whose place nobody can serve.
+    #[cold]
+    pub(crate) fn report_uncovered(&self) {
+        self.report(&ExceptionContext::new(
+            ExceptionKind::Runtime,
+            "so many tasks block their workers that no further thread may serve in their place; what they wait for may \
+             never run: await instead, or run on spawn_blocking what has to block",
+        ));
+    }
+}

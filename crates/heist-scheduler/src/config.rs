@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use heist_core::error::ExceptionContext;
 
+use crate::monitor::Stall;
 use crate::sync::{self, Arc};
 
 /// Told about what went wrong in user code and has nobody else to tell.
 pub type ExceptionHandler = Arc<dyn Fn(&ExceptionContext<'_>) + Send + Sync>;
+
+/// Told about polls that take too long.
+pub type StallHook = Arc<dyn Fn(&Stall) + Send + Sync>;
 
 /// Runs on each thread of a runtime, at its start or its end.
 pub type ThreadHook = Arc<dyn Fn() + Send + Sync>;
@@ -40,6 +44,8 @@ pub struct Config {
     pub slow_poll_threshold: Duration,
     /// A worker that has been in one poll for so long counts as blocked. `None`: never. Default: 10 ms.
     pub blocked_worker_threshold: Option<Duration>,
+    /// Called when a poll has taken longer than that, and once more when it ends.
+    pub on_stall: Option<StallHook>,
     /// How long a shutdown that was not told waits for tasks to end. Default: 5 s.
     pub shutdown_grace: Duration,
 }
@@ -59,6 +65,7 @@ impl Default for Config {
             debug: false,
             slow_poll_threshold: Duration::from_millis(100),
             blocked_worker_threshold: Some(Duration::from_millis(10)),
+            on_stall: None,
             shutdown_grace: Duration::from_secs(5),
         }
     }
@@ -80,6 +87,17 @@ impl Config {
         in_range("max_spare_workers", self.max_spare_workers, 0, MOST_SPARES)?;
         if let Some(size) = self.thread_stack_size {
             in_range("thread_stack_size", size, SMALLEST_STACK, LARGEST_STACK)?;
+        }
+        if self
+            .blocked_worker_threshold
+            .is_some_and(|threshold| threshold < SHORTEST_THRESHOLD)
+        {
+            return Err(ConfigError {
+                field: "blocked_worker_threshold",
+                value: format!("{:?}", self.blocked_worker_threshold),
+                range: format!("at least {SHORTEST_THRESHOLD:?}, or None"),
+            }
+            .into());
         }
         if self.thread_name.contains('\0') {
             return Err(ConfigError {
@@ -168,6 +186,7 @@ fn in_range(field: &'static str, value: usize, least: usize, most: usize) -> io:
     .into())
 }
 
+const SHORTEST_THRESHOLD: Duration = Duration::from_millis(1);
 const MOST_WORKERS: usize = 1024;
 const MOST_SPARES: usize = 512;
 const MOST_BLOCKING: usize = 1 << 16;
@@ -217,6 +236,11 @@ mod tests {
         assert_eq!(
             refused(|c| c.max_spare_workers = 513).field(),
             "max_spare_workers"
+        );
+        let error = refused(|c| c.blocked_worker_threshold = Some(Duration::from_micros(999)));
+        assert_eq!(
+            error.to_string(),
+            "blocked_worker_threshold is Some(999µs); it must be at least 1ms, or None"
         );
         assert_eq!(
             refused(|c| c.thread_name = "a\0b".into()).field(),

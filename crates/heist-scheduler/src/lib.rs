@@ -9,12 +9,14 @@
 //!   shared ◄── worker ── queue, steal, rng                  │
 //!      │          └───── sleep (README.md), driver role     │
 //!      ├── blocking ◄───────────────────────────────────────┤
+//!      ├── monitor ── activity                              │
 //!      ├── call ◄───────────────────────────────────────────┤
 //!      └── threads, shutdown, metrics, config ◄─────────────┘
 //! ```
 
 #![deny(unsafe_code)]
 
+mod activity;
 mod block_on;
 mod blocking;
 mod call;
@@ -23,6 +25,7 @@ mod local;
 mod metrics;
 #[doc(hidden)]
 pub mod models;
+mod monitor;
 mod platform;
 mod queue;
 mod rng;
@@ -37,10 +40,12 @@ pub mod sync;
 mod threads;
 mod worker;
 
+pub use activity::{Activity, Syscall};
 pub use call::{Call, CallHandle, Kept};
-pub use config::{Config, ConfigError, ExceptionHandler, ThreadHook};
+pub use config::{Config, ConfigError, ExceptionHandler, StallHook, ThreadHook};
 pub use local::{LocalHandle, LocalScheduler};
 pub use metrics::{Metrics, WorkerMetrics};
+pub use monitor::Stall;
 pub use platform::SystemPlatform;
 pub use scheduler::Scheduler;
 pub use shutdown::ShutdownReport;

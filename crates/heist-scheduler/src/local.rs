@@ -181,7 +181,7 @@ impl LocalScheduler {
              await instead, or use a multi-threaded runtime"
         );
         let _running = Running::begin(&self.queue.running);
-        let _blocked = Blocked::announce(self.shared.parker());
+        let _blocked = Blocked::announce();
         self.queue.counted.set(self.shared.platform.now());
         worker_frame(&self.shared, &self.queue, 0, f)
     }

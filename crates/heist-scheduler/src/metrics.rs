@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::monitor::Stall;
+
 use crate::sync::{AtomicU64, Relaxed};
 
 /// What a worker counts about itself, on its own cache line. Polls are in `Own::poll_seq`.
@@ -66,6 +68,10 @@ pub struct Metrics {
     pub idle_blocking_threads: usize,
     /// Blocking closures that wait for a thread.
     pub queued_blocking: usize,
+    /// Polls that took longer than the threshold for a blocked worker, those that have ended included.
+    pub stalls: u64,
+    /// Those that have not ended.
+    pub stalled: Vec<Stall>,
 }
 
 impl Metrics {

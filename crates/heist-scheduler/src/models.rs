@@ -132,7 +132,7 @@ pub fn a_remote_wake_against_the_end_of_the_scheduler() {
     // Somebody is to be woken: the waker has more to do for the scheduler.
     let parker = shared.platform.parker();
     shared.sleep.move_in(0, parker);
-    let _ = shared.sleep.fall_asleep(0, Bed::Parker, false, true);
+    let _ = shared.sleep.fall_asleep(0, Bed::Parker, false);
     // Keeps the memory, so that a use after the end is seen.
     let memory = Arc::downgrade(&shared);
     let other = thread::spawn(move || waker.wake());

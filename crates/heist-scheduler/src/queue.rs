@@ -44,6 +44,7 @@ use std::cell::Cell;
 use heist_core::registry::LocalShard;
 use heist_core::task::{Runnable, RunnableSlot};
 
+use crate::activity::Occupant;
 use crate::metrics::Counters;
 use crate::sync::{
     Arc, AtomicBool, AtomicUsize, CachePadded, Deque, Injector, LOCAL_CAPACITY, Mutex, Relaxed,
@@ -58,6 +59,8 @@ pub(crate) struct Slot {
     pub(crate) stack: Stealer<Runnable>,
     /// Here while no thread has the slot.
     seat: Mutex<Option<Seat>>,
+    /// The thread that has it, or had it last.
+    occupant: Mutex<Occupant>,
 }
 
 /// The line that the owner writes.
@@ -66,6 +69,8 @@ pub(crate) struct Own {
     pub(crate) lifo: RunnableSlot,
     /// Odd while a task is being polled. Two equal readings at different times: the owner has not moved on.
     pub(crate) poll_seq: AtomicUsize,
+    /// Which task that is, or was: see [`Registry::find`](heist_core::registry::Registry::find).
+    pub(crate) polled: AtomicUsize,
     /// Whether thieves may find something in the queue or on the stack.
     pub(crate) stealable: AtomicBool,
     pub(crate) counters: Counters,
@@ -86,6 +91,7 @@ impl Slot {
             own: CachePadded::new(Own {
                 lifo: RunnableSlot::new(),
                 poll_seq: AtomicUsize::new(0),
+                polled: AtomicUsize::new(0),
                 stealable: AtomicBool::new(false),
                 counters: Counters::default(),
             }),
@@ -96,7 +102,16 @@ impl Slot {
                 stack,
                 shard,
             })),
+            occupant: Mutex::new(Occupant::default()),
         }
+    }
+
+    pub(crate) fn occupy(&self, thread: Occupant) {
+        *self.occupant.lock() = thread;
+    }
+
+    pub(crate) fn occupant(&self) -> Occupant {
+        self.occupant.lock().clone()
     }
 
     /// Whether thieves find something in the queue or on the stack.

@@ -17,6 +17,7 @@ use crate::blocking;
 use crate::call::{Call, CallHandle, Kept};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::monitor;
 use crate::shared::{Shared, slot_count};
 use crate::shutdown::{self, ShutdownReport};
 use crate::sync::Arc;
@@ -60,7 +61,16 @@ impl Scheduler {
                 return Err(error);
             }
         }
+        if let Err(error) = monitor::start(&shared) {
+            shutdown::undo_start(&shared);
+            return Err(error);
+        }
         Ok(Self { shared })
+    }
+
+    /// Runs a closure that may block on this thread. Inside of a task, another thread serves in the place of its worker meanwhile.
+    pub fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
+        block_on::blocking(f)
     }
 
     /// Spawns a task.

@@ -28,6 +28,7 @@ use crate::blocking::{self, Host, Pool};
 use crate::call::{Caller, Calls, OnceJob};
 use crate::config::Config;
 use crate::metrics::{Metrics, WorkerMetrics};
+use crate::monitor::Monitor;
 use crate::queue::{Local, Slot};
 use crate::shutdown;
 use crate::sleep::role::Role;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) slots_used: AtomicUsize,
     pub(crate) injector: Injector<Runnable>,
     pub(crate) sleep: Sleep,
+    pub(crate) monitor: Monitor,
     pub(crate) pool: Pool,
     pub(crate) calls: Calls,
     pub(crate) stop: Stop,
@@ -97,6 +99,7 @@ impl Shared {
             slots_used: AtomicUsize::new(0),
             injector: Injector::new(),
             sleep: Sleep::new(count, config.worker_threads),
+            monitor: Monitor::new(),
             pool: Pool::new(config.max_blocking_threads),
             calls: Calls::new(),
             stop: Stop::new(),
@@ -125,10 +128,12 @@ impl Shared {
         }
     }
 
-    /// If nobody watches, somebody shall.
-    #[cold]
-    pub(crate) fn appoint_watcher(&self) {
-        self.wake(self.sleep.ensure_watch());
+    /// The caller is awake, and has left the list of sleepers: the monitor shall be, too.
+    #[inline]
+    pub(crate) fn call_monitor(&self) {
+        if self.sleep.must_call_monitor() {
+            self.monitor.call();
+        }
     }
 
     #[cold]
@@ -159,10 +164,10 @@ impl Shared {
             return;
         };
         if let Err(error) = crate::worker::start(&shared, slot) {
-            let Some(blocked) = self.sleep.spare_failed(slot) else {
+            if !self.sleep.spare_failed(slot) {
                 return;
-            };
-            blocked.iter().for_each(|parker| parker.unpark());
+            }
+            self.call_monitor_for_news();
             self.report(&ExceptionContext::new(
                 ExceptionKind::Runtime,
                 &format!("nobody serves in the place of a blocked worker: {error}"),
@@ -170,10 +175,18 @@ impl Shared {
         }
     }
 
+    /// Something has happened that the monitor sees to.
+    fn call_monitor_for_news(&self) {
+        if self.sleep.must_call_monitor_for_news() {
+            self.monitor.call();
+        }
+    }
+
     pub(crate) fn wake_all(&self) {
         for wake in self.sleep.wake_all() {
             self.wake(wake);
         }
+        self.monitor.call();
     }
 
     /// Whether there is work that a worker who is about to sleep would miss. The caller has fenced.
@@ -288,6 +301,8 @@ impl Shared {
             blocking_threads,
             idle_blocking_threads,
             queued_blocking,
+            stalls: self.monitor.stalls(),
+            stalled: self.monitor.stalled(),
         }
     }
 }
@@ -332,9 +347,6 @@ unsafe impl Schedule for Shared {
         }
         // Into an empty LIFO slot: this worker takes it next, see the design of `queue`.
         let Some(displaced) = local.slot.own.lifo.swap(runnable) else {
-            if self.sleep.is_unwatched() {
-                self.appoint_watcher();
-            }
             return;
         };
         match why {
@@ -424,7 +436,7 @@ impl Host for Shared {
     }
 
     fn starved(&self) {
-        self.call_somebody();
+        self.call_monitor_for_news();
     }
 }
 

@@ -97,6 +97,21 @@ mod imp {
         std::time::Instant::now()
     }
 
+    /// Whether a thread of its own looks after the workers. Not where time stands still.
+    pub(crate) const HAS_MONITOR: bool = true;
+
+    #[cfg(miri)]
+    pub(crate) fn thread_folder() -> Option<String> {
+        None
+    }
+
+    /// Where the system tells what the calling thread does.
+    #[cfg(not(miri))]
+    pub(crate) fn thread_folder() -> Option<String> {
+        let folder = std::fs::read_link("/proc/thread-self").ok()?;
+        Some(format!("/proc/{}", folder.to_str()?))
+    }
+
     /// Something that differs from run to run.
     pub(crate) fn random_key() -> u64 {
         use std::hash::BuildHasher as _;
@@ -170,6 +185,12 @@ mod imp {
 
     pub(crate) fn process() -> u32 {
         0
+    }
+
+    pub(crate) const HAS_MONITOR: bool = false;
+
+    pub(crate) fn thread_folder() -> Option<String> {
+        None
     }
 
     pub(crate) fn park(_limit: Option<std::time::Duration>) {

@@ -53,6 +53,26 @@ impl Threads {
         name: String,
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
+        self.start_with(Hooks::of(config), config, name, body)
+    }
+
+    /// The same without the hooks, for a thread that polls nothing.
+    pub(crate) fn start_bare(
+        self: &Arc<Self>,
+        config: &Config,
+        name: String,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        self.start_with(Hooks::none(), config, name, body)
+    }
+
+    fn start_with(
+        self: &Arc<Self>,
+        hooks: Hooks,
+        config: &Config,
+        name: String,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
         // Not joined: their thread-locals are the user's, and may wait for whoever starts a thread.
         drop(self.take_ended());
         let number = self.enlist(name.clone());
@@ -64,7 +84,6 @@ impl Threads {
             threads: Arc::clone(self),
             number,
         };
-        let hooks = Hooks::of(config);
         let started = builder.spawn(move || {
             let (threads, number) = (Arc::clone(&end.threads), end.number);
             let _end = keep_until_exit(Box::new(end));
@@ -181,6 +200,14 @@ struct Hooks {
 }
 
 impl Hooks {
+    fn none() -> Self {
+        Self {
+            on_start: None,
+            on_stop: None,
+            handler: None,
+        }
+    }
+
     fn of(config: &Config) -> Self {
         Self {
             on_start: config.on_thread_start.clone(),
@@ -198,14 +225,20 @@ impl Hooks {
     }
 
     fn run(&self, hook: Option<&crate::config::ThreadHook>, which: &str) {
-        let Some(hook) = hook else { return };
-        if let Err(payload) = caught(|| hook()) {
-            let message = format!("{which} panicked: {}", panic_message(&*payload));
-            let exception =
-                ExceptionContext::new(ExceptionKind::Hook, &message).with_payload(&*payload);
-            report(self.handler.as_ref(), &exception);
-            drop_quietly(payload);
+        if let Some(hook) = hook {
+            call_hook(self.handler.as_ref(), which, || hook());
         }
+    }
+}
+
+/// Calls a hook of the user's, and tells `handler` if it panics.
+pub(crate) fn call_hook(handler: Option<&ExceptionHandler>, which: &str, hook: impl FnOnce()) {
+    if let Err(payload) = caught(hook) {
+        let message = format!("{which} panicked: {}", panic_message(&*payload));
+        let exception =
+            ExceptionContext::new(ExceptionKind::Hook, &message).with_payload(&*payload);
+        report(handler, &exception);
+        drop_quietly(payload);
     }
 }
 

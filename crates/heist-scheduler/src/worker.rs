@@ -33,7 +33,7 @@ use crate::config::Config;
 use crate::queue::{INJECTOR_REST, Local, Slot};
 use crate::rng::Rng;
 use crate::shared::{OPEN, Shared};
-use crate::sync::{Arc, LIFO_STREAK, Relaxed};
+use crate::sync::{LIFO_STREAK, Relaxed};
 
 mod maintenance;
 mod rest;
@@ -53,7 +53,6 @@ enum Leave {
 /// One worker at work on one slot.
 pub(crate) struct Worker<'a> {
     pub(crate) shared: &'a Shared,
-    counted: &'a Arc<Shared>,
     pub(crate) local: &'a Local,
     pub(crate) slot: &'a Slot,
     parker: &'a dyn Parker,
@@ -80,25 +79,15 @@ pub(crate) struct Worker<'a> {
     turns: usize,
     /// When the oldest of the stack were last moved to the queue.
     settled: Instant,
-    /// As the watcher: turns of the driver at the last round; what to do about the next sleep.
-    watched_turns: usize,
-    quiet: bool,
-    yields_role: bool,
     /// What `poll_seq` of each victim was in the first pass of a search.
     pub(crate) seen: Vec<usize>,
 }
 
 impl<'a> Worker<'a> {
-    fn new(
-        shared: &'a Arc<Shared>,
-        local: &'a Local,
-        parker: &'a dyn Parker,
-        called: bool,
-    ) -> Self {
+    fn new(shared: &'a Shared, local: &'a Local, parker: &'a dyn Parker, called: bool) -> Self {
         let now = shared.platform.now();
         Self {
             shared,
-            counted: shared,
             local,
             slot: &local.slot,
             parker,
@@ -117,9 +106,6 @@ impl<'a> Worker<'a> {
             driven: now,
             turns: 0,
             settled: now,
-            watched_turns: 0,
-            quiet: false,
-            yields_role: false,
             seen: Vec::new(),
         }
     }
@@ -131,7 +117,15 @@ impl<'a> Worker<'a> {
 
     fn work_until(&mut self) -> Result<Infallible, Leave> {
         if self.searching {
-            let runnable = self.find()?;
+            // It comes in the place of a blocked one: timers and I/O have waited for long enough.
+            self.glance_at_driver();
+            let runnable = match self.look_again() {
+                Some(runnable) => {
+                    self.end_search();
+                    runnable
+                }
+                None => self.find()?,
+            };
             self.poll(runnable);
         }
         loop {
@@ -145,7 +139,10 @@ impl<'a> Worker<'a> {
 
     #[inline(always)]
     fn poll(&mut self, runnable: Runnable) {
-        let sequence = &self.slot.own.poll_seq;
+        let own = &self.slot.own;
+        // For the monitor, which has seen the same poll for milliseconds before it reads this.
+        own.polled.store(runnable.address(), Relaxed);
+        let sequence = &own.poll_seq;
         let before = sequence.load(Relaxed);
         sequence.store(before.wrapping_add(1), Relaxed);
         let ran = if self.debug {
@@ -163,8 +160,7 @@ impl<'a> Worker<'a> {
     #[inline(always)]
     fn requeue(&mut self, runnable: Runnable) {
         self.local.push_again(runnable);
-        // No fence: this worker takes it again unless it is stuck before, and a worker that falls asleep at this very
-        // moment watches (`sleep`, INV-5) while this one is awake.
+        // No fence: this worker takes it again unless it is stuck before, and then the monitor sees to it.
         if self.shared.sleep.glance().wants_wake() {
             self.offer_yielded();
         }

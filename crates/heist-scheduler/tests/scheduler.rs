@@ -144,7 +144,6 @@ fn an_idle_runtime_sleeps_without_waking_up() {
         let parks = |metrics: &heist_scheduler::Metrics| {
             metrics.workers.iter().map(|w| w.parks).sum::<u64>()
         };
-        // The watcher gives up after a few of its periods, at the latest.
         let mut before = parks(&scheduler.metrics());
         let mut calm = 0;
         let begun = Instant::now();

@@ -20,7 +20,7 @@ use heist::signal::{SignalKind, signal};
 use heist::{Handle, Runtime};
 use proc::{event_counters, open};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use support::{alone, runtime};
+use support::{alone, left_alone, runtime};
 
 fn threads() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
@@ -109,7 +109,7 @@ fn whatever_opens_descriptors_says_when_there_are_none_and_leaves_nothing() {
         drop(runtime(1));
         opens_or_says_why("a runtime", || Runtime::builder().worker_threads(2).build());
         opens_or_says_why("a local runtime", || Runtime::builder().build_local());
-        let runtime = runtime(1);
+        let runtime = left_alone(1);
         let own = runtime.handle().clone();
         // The listener of another signal starts what all of them share.
         drop(own.block_on(async { signal(SignalKind::user_defined2()) }));
@@ -142,7 +142,7 @@ fn whatever_opens_descriptors_says_when_there_are_none_and_leaves_nothing() {
 #[test]
 fn a_wake_is_not_lost_or_stuck_where_the_pollers_counter_is_full() {
     alone(|| {
-        let runtime = runtime(2);
+        let runtime = left_alone(2);
         let counters = event_counters();
         assert!(!counters.is_empty(), "no counter is found");
         for _ in 0..1000 {

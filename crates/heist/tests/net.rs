@@ -12,7 +12,7 @@ use heist::net::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use support::{bounded, runtime};
+use support::{bounded, left_alone, runtime};
 
 const CLIENTS: usize = 1000;
 const MESSAGES: usize = 10;
@@ -38,7 +38,7 @@ fn an_echo_server_gives_every_byte_back_and_closes_what_it_opened() {
     )
     .unwrap();
     bounded(|| {
-        let runtime = runtime(4);
+        let runtime = left_alone(4);
         // Whatever the runtime opens once is open now.
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -166,6 +166,8 @@ impl LocalShared {
             blocking_threads,
             idle_blocking_threads,
             queued_blocking,
+            stalls: 0,
+            stalled: Vec::new(),
         }
     }
 }

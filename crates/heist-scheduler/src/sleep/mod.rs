@@ -18,9 +18,9 @@
 //!   in the same step) or leaves by itself. A worker that wakes up therefore learns from `leave` which one it was.
 //! * INV-2: a worker checks all queues between `fall_asleep` and its sleep. `fall_asleep` ends with a full fence.
 //! * INV-3: whoever publishes work calls `must_wake`, which begins with a full fence.
-//! * INV-4: at most one sleeper is the watcher, and it is the last of the parked ones to be taken.
-//! * INV-5: a worker that falls asleep while another one is awake is the watcher, or there is one. Whoever gets up where
-//!   all slept, and leaves work of which it tells nobody, appoints one.
+//! * INV-4: the monitor rests only while every worker that serves is in the list. Whoever leaves the list looks afterwards
+//!   whether it does, and calls it.
+//! * INV-5: a worker that is counted as stalled learns that before it sleeps, and as soon as it looks at the clock.
 //!
 //! # Dropped
 //! A state word per worker (empty, notified, parked, parked in the driver): the list entry says where
@@ -30,7 +30,7 @@ use std::fmt;
 
 use heist_core::platform::Parker;
 
-use crate::sync::{Arc, AtomicU8, CachePadded, Mutex, Relaxed, full_fence, mutation};
+use crate::sync::{Arc, AtomicBool, CachePadded, Mutex, Relaxed, full_fence, mutation};
 
 pub(crate) mod counters;
 pub(crate) mod models;
@@ -52,10 +52,7 @@ pub(crate) enum Bed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// It is in the list. It must look for work once more, then sleep.
-    Asleep {
-        /// It looks after the driver and after blocked workers: it sleeps for a bounded time only.
-        watch: bool,
-    },
+    Asleep,
     /// There are more workers than there should be. It gives its slot back.
     Retire,
 }
@@ -89,35 +86,28 @@ pub(crate) struct Waiting {
 /// The sleepers of one runtime.
 pub(crate) struct Sleep {
     idle: CachePadded<Idle>,
-    /// A copy of what the list says: `NOBODY`, `WATCHED` or `UNWATCHED`.
-    watch: CachePadded<AtomicU8>,
+    /// Whether the monitor waits to be called. Set under the list's lock.
+    monitor_rests: CachePadded<AtomicBool>,
+    /// One per slot: a copy of what the list says, for its worker.
+    stalled: Box<[AtomicBool]>,
     list: Mutex<List>,
     workers: usize,
 }
 
-/// Nobody sleeps.
-const NOBODY: u8 = 0;
-/// One of those who sleep is the watcher.
-const WATCHED: u8 = 1;
-/// Somebody sleeps, and nobody is the watcher.
-const UNWATCHED: u8 = 2;
-
 struct List {
     asleep: Vec<Sleeper>,
-    /// One per slot: the parker of the thread that has it.
-    parkers: Vec<Option<Arc<dyn Parker>>>,
+    /// One per slot.
+    places: Vec<Place>,
     /// Slots that no thread has.
     free: Vec<usize>,
     /// Retired threads.
     waiting: Vec<Arc<Waiting>>,
-    /// Threads that have a slot and have not said that they are blocked.
+    /// Threads that have a slot and are not blocked.
     serving: usize,
     /// Blocked workers in whose place nobody serves yet. Each counts as a sleeper.
     owed: usize,
     /// Blocked workers in whose place nobody can serve, for want of a slot.
     uncovered: usize,
-    /// Where blocked workers wait that try again if no thread can be started.
-    blocked: Vec<Arc<dyn Parker>>,
     /// Workers more than there should be, because blocked ones have returned.
     excess: usize,
     /// The last attempt to start a thread failed.
@@ -125,11 +115,26 @@ struct List {
     closed: bool,
 }
 
+/// What is known of the thread that has a slot.
+#[derive(Default)]
+struct Place {
+    parker: Option<Arc<dyn Parker>>,
+    /// How often it has said that it is blocked: `block_on` nests.
+    announced: usize,
+    /// The monitor found it in one poll for too long.
+    stalled: bool,
+}
+
+impl Place {
+    fn is_blocked(&self) -> bool {
+        self.announced > 0 || self.stalled
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Sleeper {
     index: usize,
     bed: Bed,
-    watch: bool,
 }
 
 impl Sleep {
@@ -137,16 +142,16 @@ impl Sleep {
     pub(crate) fn new(slots: usize, workers: usize) -> Self {
         Self {
             idle: CachePadded::new(Idle::new()),
-            watch: CachePadded::new(AtomicU8::new(NOBODY)),
+            monitor_rests: CachePadded::new(AtomicBool::new(false)),
+            stalled: (0..slots).map(|_| AtomicBool::new(false)).collect(),
             list: Mutex::new(List {
                 asleep: Vec::with_capacity(slots),
-                parkers: (0..slots).map(|_| None).collect(),
+                places: (0..slots).map(|_| Place::default()).collect(),
                 free: (0..slots).rev().collect(),
                 waiting: Vec::new(),
                 serving: 0,
                 owed: 0,
                 uncovered: 0,
-                blocked: Vec::new(),
                 excess: 0,
                 failed: false,
                 closed: false,
@@ -163,7 +168,7 @@ impl Sleep {
     /// The thread that took slot `index` has this parker.
     pub(crate) fn move_in(&self, index: usize, parker: Arc<dyn Parker>) {
         let mut list = self.list.lock();
-        list.parkers[index] = Some(parker);
+        list.places[index].parker = Some(parker);
         list.serving += 1;
         list.failed = false;
     }
@@ -199,7 +204,6 @@ impl Sleep {
             } else if !mutation("taken-uncounted") {
                 self.idle.change(Change::GET_UP.and(Change::START_SEARCH));
             }
-            self.publish_watch(&list);
         }
         wake
     }
@@ -224,9 +228,10 @@ impl Sleep {
         before.searching() == 1
     }
 
-    /// Puts worker `index` into the list. `quiet`: it was the watcher, and the driver needs no watching.
-    pub(crate) fn fall_asleep(&self, index: usize, bed: Bed, searching: bool, quiet: bool) -> Rest {
+    /// Puts worker `index` into the list.
+    pub(crate) fn fall_asleep(&self, index: usize, bed: Bed, searching: bool) -> Rest {
         let mut list = self.list.lock();
+        self.stall_is_over(&mut list, index);
         let stop = if searching {
             Change::STOP_SEARCH
         } else {
@@ -236,17 +241,13 @@ impl Sleep {
         let rest = if list.excess > 0 && bed == Bed::Parker && !list.closed {
             list.excess -= 1;
             list.serving -= 1;
-            list.parkers[index] = None;
+            list.places[index] = Place::default();
             self.idle.change(stop);
             Rest::Retire
         } else {
-            let others_awake = list.asleep.len() + 1 < list.serving && !mutation("watch-alone");
-            let wanted = others_awake || (bed == Bed::Parker && !quiet);
-            let watch = wanted && !list.is_watched();
-            list.asleep.push(Sleeper { index, bed, watch });
+            list.asleep.push(Sleeper { index, bed });
             self.idle.change(stop.and(Change::FALL_ASLEEP));
-            self.publish_watch(&list);
-            Rest::Asleep { watch }
+            Rest::Asleep
         };
         drop(list);
         // ORDERING(sleep-dekker): the word is written before, the queues are read after; `must_wake` has the other one.
@@ -275,52 +276,33 @@ impl Sleep {
         };
         list.asleep.remove(at);
         self.idle.change(change);
-        self.publish_watch(&list);
         true
     }
 
-    /// The caller leaves the driver with work. If nobody watches meanwhile, one of the parked workers shall.
-    pub(crate) fn ensure_watch(&self) -> Wake {
-        // ORDERING(watch-lock): the caller has just left the list. A watcher that retires does so under the list's lock:
-        // after that, it sees that somebody is awake, and stays; before that, it is seen here.
-        if self.watch.load(Relaxed) == WATCHED || self.idle.load().sleeping() == 0 {
-            return Wake::Nobody;
-        }
-        self.appoint_watcher()
+    /// Lets the monitor rest, unless a worker is awake or `needed` says otherwise: it then waits until it is called.
+    pub(crate) fn may_rest(&self, needed: impl FnOnce() -> bool) -> bool {
+        let list = self.list.lock();
+        let all_asleep = list.asleep.len() == list.serving || mutation("monitor-rests-alone");
+        let rests = all_asleep && !list.failed && !needed();
+        // ORDERING(monitor-lock): a worker that is in the list now takes the lock when it leaves it, and looks after that.
+        self.monitor_rests.store(rests, Relaxed);
+        rests
     }
 
-    /// Whether the caller, who is awake and leaves work of which it tells nobody, has to appoint a watcher with
-    /// [`ensure_watch`](Self::ensure_watch).
-    #[inline(always)]
-    pub(crate) fn is_unwatched(&self) -> bool {
-        // ORDERING(watch-lock): the caller got up since all slept. Whoever took it out of the list wrote this before.
-        self.watch.load(Relaxed) == UNWATCHED && !mutation("watch-unseen")
+    /// Whether the monitor rests. The caller calls it then, once for all: it has left the list, or has changed what was
+    /// `needed` before it took the lock.
+    #[inline]
+    pub(crate) fn must_call_monitor(&self) -> bool {
+        // ORDERING(monitor-lock): see `may_rest`.
+        self.monitor_rests.load(Relaxed)
+            && self.monitor_rests.swap(false, Relaxed)
+            && !mutation("monitor-uncalled")
     }
 
-    /// The caller was taken out of the list. Whether others were awake before it, for whom it may have been the watcher.
-    pub(crate) fn leaves_others_unwatched(&self) -> bool {
-        self.is_unwatched() && self.idle.load().sleeping() + 1 < self.workers
-    }
-
-    #[cold]
-    fn appoint_watcher(&self) -> Wake {
-        let mut list = self.list.lock();
-        if list.is_watched() {
-            return Wake::Nobody;
-        }
-        let Some(at) = list
-            .asleep
-            .iter()
-            .rposition(|sleeper| sleeper.bed == Bed::Parker)
-        else {
-            drop(list);
-            // The one in the driver, or somebody who is owed, will do, and lie down as the watcher once it has found nothing.
-            return self.take_sleeper(true);
-        };
-        // It stays in the list: it wakes up, finds itself still there, and lies down again as the watcher.
-        list.asleep[at].watch = true;
-        self.publish_watch(&list);
-        list.parker(list.asleep[at].index)
+    /// The same for who has not taken the lock yet.
+    pub(crate) fn must_call_monitor_for_news(&self) -> bool {
+        let _list = self.list.lock();
+        self.must_call_monitor()
     }
 
     /// Wakes everybody, to make them look at something else than the queues.
@@ -340,11 +322,64 @@ impl Sleep {
             .collect()
     }
 
-    /// A worker announces that it will block, on this parker. Somebody else shall serve in its place, once there is a
-    /// reason. `false`: from now on nobody can, for want of a slot, and somebody should be told.
-    pub(crate) fn block(&self, parker: &Arc<dyn Parker>) -> bool {
+    /// Worker `index` announces that it will block. Somebody else shall serve in its place, once there is a reason.
+    /// `false`: from now on nobody can, for want of a slot, and somebody should be told.
+    pub(crate) fn block(&self, index: usize) -> bool {
         let mut list = self.list.lock();
-        list.blocked.push(Arc::clone(parker));
+        let known = list.places[index].is_blocked();
+        list.places[index].announced += 1;
+        known || self.cover(&mut list)
+    }
+
+    /// It is back. The one who serves in its place, if there is one, is one too many.
+    pub(crate) fn unblock(&self, index: usize) {
+        let mut list = self.list.lock();
+        list.places[index].announced -= 1;
+        if !list.places[index].is_blocked() {
+            self.uncover(&mut list);
+        }
+    }
+
+    /// The monitor finds worker `index` blocked, although it has announced nothing: `still` tells whether it is in that
+    /// very poll. `None`: it has moved on. Else as [`block`](Self::block).
+    pub(crate) fn stall(&self, index: usize, still: impl FnOnce() -> bool) -> Option<bool> {
+        let mut list = self.list.lock();
+        let place = &list.places[index];
+        let asleep = list.asleep.iter().any(|sleeper| sleeper.index == index);
+        // It may move on right after this: it looks at `stalled` before it sleeps.
+        if list.closed || place.parker.is_none() || place.is_blocked() || asleep || !still() {
+            return None;
+        }
+        list.places[index].stalled = true;
+        // ORDERING(stall-lock): a hint for a worker that is busy; under the lock the list itself says it.
+        self.stalled[index].store(true, Relaxed);
+        Some(self.cover(&mut list))
+    }
+
+    /// Whether worker `index`, the caller, is counted as stalled, and has to say that it is not.
+    #[inline]
+    pub(crate) fn is_stalled(&self, index: usize) -> bool {
+        self.stalled[index].load(Relaxed) // ORDERING(stall-lock): see `stall`.
+    }
+
+    /// It has come out of its poll.
+    pub(crate) fn end_stall(&self, index: usize) {
+        let mut list = self.list.lock();
+        self.stall_is_over(&mut list, index);
+    }
+
+    fn stall_is_over(&self, list: &mut List, index: usize) {
+        if !list.places[index].stalled || mutation("stall-never-over") {
+            return;
+        }
+        list.places[index].stalled = false;
+        self.stalled[index].store(false, Relaxed); // ORDERING(stall-lock): see `stall`.
+        if !list.places[index].is_blocked() {
+            self.uncover(list);
+        }
+    }
+
+    fn cover(&self, list: &mut List) -> bool {
         list.serving -= 1;
         if list.excess > 0 {
             list.excess -= 1;
@@ -357,10 +392,7 @@ impl Sleep {
         list.uncovered != 1 || list.closed
     }
 
-    /// It is back. The one who serves in its place, if there is one, is one too many.
-    pub(crate) fn unblock(&self, parker: &Arc<dyn Parker>) {
-        let mut list = self.list.lock();
-        list.blocked.retain(|other| !Arc::ptr_eq(other, parker));
+    fn uncover(&self, list: &mut List) {
         list.serving += 1;
         if list.owed > 0 {
             list.owed -= 1;
@@ -374,12 +406,13 @@ impl Sleep {
 
     /// Whether a blocked worker has nobody in its place because no thread could be started.
     pub(crate) fn is_short(&self) -> bool {
-        self.list.lock().failed
+        let list = self.list.lock();
+        list.failed && list.owed > 0
     }
 
-    /// No thread could be started for the slot that [`Wake::Spare`] named: it is owed again. If that is news, whoever
-    /// is blocked is to be woken: they try again by the clock from now on.
-    pub(crate) fn spare_failed(&self, slot: usize) -> Option<Vec<Arc<dyn Parker>>> {
+    /// No thread could be started for the slot that [`Wake::Spare`] named: it is owed again. Whether that is news: the
+    /// monitor tries again by the clock from now on.
+    pub(crate) fn spare_failed(&self, slot: usize) -> bool {
         let mut list = self.list.lock();
         list.free.push(slot);
         if list.excess > 0 {
@@ -392,8 +425,7 @@ impl Sleep {
                 self.idle.change(Change::STOP_SEARCH);
             }
         }
-        let news = !std::mem::replace(&mut list.failed, true);
-        news.then(|| list.blocked.clone())
+        !std::mem::replace(&mut list.failed, true)
     }
 
     /// A retired thread gives slot `index` back and waits for another one.
@@ -428,35 +460,19 @@ impl Sleep {
         list.uncovered += list.owed;
         list.owed = 0;
     }
-
-    fn publish_watch(&self, list: &List) {
-        let watch = if list.is_watched() {
-            WATCHED
-        } else if list.asleep.is_empty() {
-            NOBODY
-        } else {
-            UNWATCHED
-        };
-        self.watch.store(watch, Relaxed); // ORDERING(watch-lock): see `ensure_watch` and `is_unwatched`.
-    }
 }
 
 impl List {
-    fn is_watched(&self) -> bool {
-        self.asleep.iter().any(|sleeper| sleeper.watch)
-    }
-
     fn parker(&self, index: usize) -> Wake {
-        self.parkers[index]
+        self.places[index]
+            .parker
             .as_ref()
             .map_or(Wake::Nobody, |parker| Wake::Parker(Arc::clone(parker)))
     }
 
     fn take(&mut self) -> Wake {
         let last = |wanted: fn(&Sleeper) -> bool| self.asleep.iter().rposition(wanted);
-        let at = last(|sleeper| sleeper.bed == Bed::Parker && !sleeper.watch)
-            .or_else(|| last(|sleeper| sleeper.bed == Bed::Parker))
-            .or_else(|| last(|_| true));
+        let at = last(|sleeper| sleeper.bed == Bed::Parker).or_else(|| last(|_| true));
         if let Some(at) = at {
             let sleeper = self.asleep.remove(at);
             return match sleeper.bed {

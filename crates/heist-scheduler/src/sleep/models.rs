@@ -79,8 +79,8 @@ impl World {
                 }
                 return item;
             }
-            match self.sleep.fall_asleep(index, Bed::Parker, searching, true) {
-                Rest::Asleep { .. } => {}
+            match self.sleep.fall_asleep(index, Bed::Parker, searching) {
+                Rest::Asleep => {}
                 Rest::Retire => unreachable!("nobody was blocked"),
             }
             if self.queue.is_empty() {
@@ -162,8 +162,8 @@ pub fn two_pushes_against_the_sleeper_in_the_driver() {
         }
     });
     loop {
-        let rest = world.sleep.fall_asleep(1, Bed::Driver, false, true);
-        assert!(matches!(rest, Rest::Asleep { .. }), "nobody was blocked");
+        let rest = world.sleep.fall_asleep(1, Bed::Driver, false);
+        assert!(matches!(rest, Rest::Asleep), "nobody was blocked");
         if world.queue.is_empty() {
             world.driver.park(None);
         }
@@ -193,7 +193,7 @@ pub fn two_pushes_against_a_spare_that_does_not_come() {
             first + world.find_one(0, &*parker, false)
         }
     });
-    assert!(world.sleep.block(&parker()));
+    assert!(world.sleep.block(1));
     let publisher = thread::spawn({
         let world = Arc::clone(&world);
         move || world.publish(1)
@@ -242,7 +242,7 @@ pub fn taken_against_leaving() {
     let world = World::new(1);
     let own = parker();
     world.sleep.move_in(0, Arc::clone(&own));
-    let Rest::Asleep { .. } = world.sleep.fall_asleep(0, Bed::Parker, false, true) else {
+    let Rest::Asleep = world.sleep.fall_asleep(0, Bed::Parker, false) else {
         unreachable!("nobody was blocked")
     };
     let waker = thread::spawn({
@@ -267,79 +267,60 @@ pub fn taken_against_leaving() {
     }
 }
 
-/// Claim 4: worker 0 leaves the driver, for good, while worker 1, the watcher, finds that it may retire.
-pub fn leaving_the_driver_against_retiring_watcher() {
-    let world = World::new(2);
-    assert!(world.role.try_acquire(0));
-    let parkers = [parker(), parker()];
-    for (index, parker) in parkers.iter().enumerate() {
-        world.sleep.move_in(index, Arc::clone(parker));
-    }
-    // The last one to fall asleep sees all others asleep: so the one in the driver does not watch.
-    for (index, bed) in [(1, Bed::Parker), (0, Bed::Driver)] {
-        let Rest::Asleep { .. } = world.sleep.fall_asleep(index, bed, false, true) else {
-            unreachable!("nobody was blocked")
-        };
-    }
-    let leaver = thread::spawn({
+/// Claim 4: the monitor lies down to rest while the only worker falls asleep, is taken out of the list, and stays awake.
+pub fn a_worker_gets_up_while_the_monitor_lies_down() {
+    let world = World::new(1);
+    let worker = thread::spawn({
         let world = Arc::clone(&world);
         move || {
-            world.role.release();
-            assert!(world.sleep.leave(0));
-            world.wake(world.sleep.ensure_watch());
+            let parker = parker();
+            world.sleep.move_in(0, Arc::clone(&parker));
+            let mut calls = usize::from(world.sleep.must_call_monitor());
+            let mut searching = false;
+            while world.take().is_none() {
+                let rest = world.sleep.fall_asleep(0, Bed::Parker, searching);
+                assert_eq!(rest, Rest::Asleep);
+                if world.queue.is_empty() {
+                    parker.park(None);
+                    searching = !world.sleep.leave(0);
+                } else {
+                    world.sleep.leave_searching(0);
+                    searching = true;
+                }
+                calls += usize::from(world.sleep.must_call_monitor());
+            }
+            calls
         }
     });
-    // The watcher's period is over: it gets up, looks, and goes to sleep again until it has taken the driver over or
-    // has a reason to get up again by itself.
-    let mut quiet = world.role.is_held();
-    assert!(world.sleep.leave(1));
-    while !world.role.try_acquire(1) {
-        let rest = world.sleep.fall_asleep(1, Bed::Parker, false, quiet);
-        if rest == (Rest::Asleep { watch: true }) {
-            break;
-        }
-        // Nobody watches, so whoever leaves the driver must appoint this one.
-        parkers[1].park(None);
-        assert!(world.sleep.leave(1));
-        quiet = false;
-    }
-    leaver.join().expect("no panic");
-}
-
-/// Claim 5: all sleep, and nobody watches. Worker 1 is taken off its parker and leaves work of which it tells nobody, while
-/// worker 0 comes out of the driver for nothing and goes back.
-pub fn taken_while_nobody_watches() {
-    let world = World::new(2);
-    let parkers = [parker(), parker()];
-    for (index, parker) in parkers.iter().enumerate() {
-        world.sleep.move_in(index, Arc::clone(parker));
-    }
-    for (index, bed) in [(1, Bed::Parker), (0, Bed::Driver)] {
-        let Rest::Asleep { .. } = world.sleep.fall_asleep(index, bed, false, true) else {
-            unreachable!("nobody was blocked")
-        };
-    }
-    // As the watcher does before it sleeps for ever.
-    assert!(world.sleep.leave(1));
-    let rest = world.sleep.fall_asleep(1, Bed::Parker, false, true);
-    assert_eq!(rest, Rest::Asleep { watch: false });
     let publisher = thread::spawn({
         let world = Arc::clone(&world);
-        move || world.notify()
+        move || world.publish(1)
     });
-    let driver = thread::spawn({
-        let world = Arc::clone(&world);
-        move || {
-            let by_itself = world.sleep.leave(0);
-            by_itself.then(|| world.sleep.fall_asleep(0, Bed::Driver, false, true))
-        }
-    });
-    parkers[1].park(None);
-    assert!(!world.sleep.leave(1));
-    let appointed =
-        world.sleep.is_unwatched() && !matches!(world.sleep.ensure_watch(), Wake::Nobody);
+    let rests = world.sleep.may_rest(|| false);
     publisher.join().expect("no panic");
-    let rest = driver.join().expect("no panic");
-    // Appointed, or it watches by itself.
-    assert!(appointed || rest == Some(Rest::Asleep { watch: true }));
+    let calls = worker.join().expect("no panic");
+    assert_eq!(calls, usize::from(rests), "a monitor that rests is called");
+}
+
+/// Claim 5: a worker comes out of a long poll and falls asleep while the monitor counts it as stalled.
+pub fn a_poll_ends_while_it_is_counted_as_stalled() {
+    let world = World::with_slots(2, 1);
+    world.sleep.move_in(0, parker());
+    let seq = Arc::new(AtomicUsize::new(1));
+    let monitor = thread::spawn({
+        let (world, seq) = (Arc::clone(&world), Arc::clone(&seq));
+        move || world.sleep.stall(0, || seq.load(Relaxed) == 1).is_some()
+    });
+    seq.store(2, Relaxed);
+    // As a worker does when it looks at the clock.
+    if world.sleep.is_stalled(0) {
+        world.sleep.end_stall(0);
+    }
+    let rest = world.sleep.fall_asleep(0, Bed::Driver, false);
+    assert_eq!(rest, Rest::Asleep);
+    monitor.join().expect("no panic");
+    // The worker is the one that sleeps, and nobody is owed in its place.
+    assert_eq!(world.sleep.glance().sleeping(), 1);
+    assert!(!world.sleep.is_stalled(0));
+    assert!(world.sleep.may_rest(|| false), "all that serve sleep");
 }

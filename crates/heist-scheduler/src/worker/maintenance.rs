@@ -22,12 +22,12 @@ impl Worker<'_> {
         self.looked = now;
         self.clock = self.shared.set_clock(now);
         self.look_at_phase();
+        if self.shared.sleep.is_stalled(self.local.index) {
+            self.end_stall();
+        }
         if now.saturating_duration_since(self.settled) >= SETTLE_INTERVAL {
             self.settled = now;
             self.local.settle();
-            if self.shared.pool.is_starved() {
-                self.shared.pool.retry(self.counted);
-            }
         }
         if !self.local.is_bare() {
             // Nothing relies on it; it bounds the time for which a wrong guess about wake-ups holds.
@@ -56,8 +56,15 @@ impl Worker<'_> {
         self.slot.own.counters.busy_ns.add(took.as_nanos() as u64);
     }
 
+    /// The monitor has given this worker up meanwhile.
+    #[cold]
+    fn end_stall(&self) {
+        self.shared.sleep.end_stall(self.local.index);
+        self.shared.call_monitor();
+    }
+
     /// One turn of the driver that does not wait, unless somebody is inside.
-    fn glance_at_driver(&mut self) {
+    pub(super) fn glance_at_driver(&mut self) {
         if !self.shared.role.try_acquire(self.local.index) {
             return;
         }
@@ -104,5 +111,5 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_micros(60);
 /// Between two turns of the driver that do not wait, at least.
 const DRIVER_INTERVAL: Duration = Duration::from_micros(250);
 
-/// Between two times that the oldest of the stack are moved to the queue, and that threads are tried again, at least.
+/// Between two times that the oldest of the stack are moved to the queue, at least.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(1);

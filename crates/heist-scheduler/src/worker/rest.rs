@@ -1,6 +1,6 @@
 //! How a worker falls asleep, and what it does first when it wakes up. The protocol is that of `sleep`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use heist_core::driver::Wait;
 use heist_core::error::drop_quietly;
@@ -26,15 +26,14 @@ impl Worker<'_> {
         }
         shared.check_empty();
         let index = self.local.index;
-        let bed = if !std::mem::take(&mut self.yields_role) && shared.role.try_acquire(index) {
+        let bed = if shared.role.try_acquire(index) {
             Bed::Driver
         } else {
             Bed::Parker
         };
-        let quiet = std::mem::take(&mut self.quiet);
-        let rest = shared.sleep.fall_asleep(index, bed, self.searching, quiet);
+        let rest = shared.sleep.fall_asleep(index, bed, self.searching);
         self.searching = false;
-        let Rest::Asleep { watch } = rest else {
+        if rest == Rest::Retire {
             self.leave_bed(bed);
             // Somebody may have relied on this worker's search.
             if shared.has_work() {
@@ -46,18 +45,15 @@ impl Worker<'_> {
                 shared.notify();
             }
             return Err(Leave::Retire);
-        };
+        }
         if shared.has_work() || shared.phase() != self.phase {
             self.leave_bed(bed);
             shared.sleep.leave_searching(index);
             self.searching = true;
-            if bed == Bed::Driver {
-                // Somebody may have retired as the watcher because this worker was going to be there.
-                shared.appoint_watcher();
-            }
+            shared.call_monitor();
             return Ok(());
         }
-        self.lie(bed, watch);
+        self.lie(bed);
         Ok(())
     }
 
@@ -67,16 +63,14 @@ impl Worker<'_> {
         }
     }
 
-    fn lie(&mut self, bed: Bed, watch: bool) {
+    fn lie(&mut self, bed: Bed) {
         let shared = self.shared;
         let now = shared.platform.now();
         self.slot.own.counters.parks.add(1);
         self.slot.own.counters.busy_ns.add(since(self.looked, now));
-        let bounded = watch || shared.pool.is_starved();
-        let deadline = bounded.then(|| now + WATCH_PERIOD);
         match bed {
-            Bed::Driver => self.turn(deadline.map_or(Wait::Forever, Wait::Until)),
-            Bed::Parker => self.parker.park(deadline),
+            Bed::Driver => self.turn(Wait::Forever),
+            Bed::Parker => self.parker.park(None),
         }
         let now = shared.platform.now();
         self.looked = now;
@@ -88,40 +82,10 @@ impl Worker<'_> {
         self.injector_from = u32::MAX;
         let by_itself = shared.sleep.leave(self.local.index);
         self.searching = !by_itself;
-        if !by_itself && shared.sleep.leaves_others_unwatched() {
-            shared.appoint_watcher();
+        shared.call_monitor();
+        if bed == Bed::Driver && self.local.queue.len() > 1 {
+            shared.notify();
         }
-        if bed == Bed::Driver {
-            self.after_turn();
-        } else if by_itself && watch {
-            self.watch();
-        }
-        if bounded && shared.pool.is_starved() {
-            shared.pool.retry(self.counted);
-        }
-    }
-
-    /// The worker comes out of the driver, perhaps with work.
-    fn after_turn(&self) {
-        let woken = self.local.queue.len();
-        if woken > 1 {
-            self.shared.notify();
-        }
-        if woken > 0 {
-            // Nobody is in the driver until the first of these has been polled, however long that takes.
-            self.shared.appoint_watcher();
-        }
-    }
-
-    /// One round of the watcher: how shall it sleep next?
-    fn watch(&mut self) {
-        let turns = self.shared.role.turns();
-        let moved = turns != self.watched_turns;
-        self.watched_turns = turns;
-        let attended = self.shared.role.is_held();
-        // Somebody goes in and out of the driver all the time: it would only change places with this worker.
-        self.yields_role = moved && !attended;
-        self.quiet = attended && !moved && !self.shared.pool.is_starved();
     }
 
     /// Ends what this worker has left, without polling it. Dropping may wake more.
@@ -144,6 +108,3 @@ fn since(before: Instant, now: Instant) -> u64 {
 
 /// Polls until the first look at the clock after a sleep.
 const INTERVAL_AFTER_SLEEP: u32 = 8;
-
-/// How long the watcher sleeps.
-const WATCH_PERIOD: Duration = Duration::from_millis(10);

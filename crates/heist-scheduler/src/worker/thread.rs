@@ -9,6 +9,7 @@ use heist_core::schedule::worker_frame;
 use heist_core::task::Runnable;
 
 use super::{Leave, Worker};
+use crate::activity::Occupant;
 use crate::queue::Local;
 use crate::shared::{STOPPING, Shared};
 use crate::sleep::Waiting;
@@ -49,6 +50,8 @@ fn serve_on(shared: &Arc<Shared>, index: usize, parker: &Arc<dyn Parker>, called
     };
     shared.slots_used.fetch_max(index + 1, Relaxed);
     shared.sleep.move_in(index, Arc::clone(parker));
+    slot.occupy(Occupant::this_thread());
+    shared.call_monitor();
     let local = Local::new(index, Arc::clone(slot), seat);
     let leave = worker_frame(shared, &local, index, || {
         Worker::new(shared, &local, &**parker, called).work()

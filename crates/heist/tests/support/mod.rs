@@ -36,12 +36,17 @@ pub(crate) fn runtime(workers: usize) -> Runtime {
         .expect("a runtime")
 }
 
-/// One worker that nobody helps, whatever it does: what it has not polled, nobody has.
-pub(crate) fn lone_worker() -> Runtime {
+/// Workers that nobody helps, whatever they do, and nobody looks at: that would open files.
+pub(crate) fn left_alone(workers: usize) -> Runtime {
     let builder = Runtime::builder()
-        .worker_threads(1)
+        .worker_threads(workers)
         .blocked_worker_threshold(None);
     builder.build().expect("a runtime")
+}
+
+/// One of them: what it has not polled, nobody has.
+pub(crate) fn lone_worker() -> Runtime {
+    left_alone(1)
 }
 
 /// Counts its drops.

@@ -35,7 +35,10 @@ impl Bomb {
 pub(crate) fn reporting() -> (Builder, Reports) {
     let (sent, told) = channel();
     let sent = Mutex::new(sent);
-    let builder = Runtime::builder().worker_threads(1);
+    // A panic with a backtrace takes milliseconds.
+    let builder = Runtime::builder()
+        .worker_threads(1)
+        .blocked_worker_threshold(None);
     let builder = builder.exception_handler(move |exception| {
         let report = (exception.kind(), exception.message().to_owned());
         let _ = sent.lock().unwrap().send(report);

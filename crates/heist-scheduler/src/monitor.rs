@@ -1,0 +1,435 @@
+//! A thread that looks after the workers while one of them is awake: is anybody stuck, and does something wait for it?
+//!
+//! It makes *rounds*. From one to the next it compares what each worker says of itself without being asked: `poll_seq`, which
+//! is odd inside of a poll and changes with each. That costs a worker nothing that it would not do anyway.
+//!
+//! | what a round finds | what it does |
+//! |---|---|
+//! | nobody was in the driver since the last round | calls somebody who sleeps: it goes there when it has found nothing else |
+//! | a worker is in the same poll as in the last round, and there is something in its queues or its LIFO slot | the same |
+//! | that poll is older than half of the threshold, its thread is blocked in the kernel, something waits, and nobody sleeps | counts the worker as stalled: somebody is owed in its place (`sleep`) |
+//! | the poll is older than the threshold | the same, whatever waits, and tells the user |
+//! | such a poll has ended | tells the user again |
+//! | a thread could not be started before | tries again |
+//!
+//! A poll that computes takes a processor, and another thread brings none: of those only one per two processors is stood in for,
+//! which is enough for timers and I/O. In an *emergency*, which begins when a worker is counted as stalled and lasts for some
+//! time, the rounds are quick ones, and a thread that is blocked in the kernel is stood in for after two of them: who comes in the
+//! place of a blocked one takes the next task that blocks. One worker is counted in a round, so that threads are
+//! started one by one.
+//!
+//! When all workers sleep and nothing has moved for some rounds, it rests until it is called (`Sleep::may_rest`): an idle
+//! runtime makes no system call.
+//!
+//! # Dropped
+//! One of the sleeping workers as a watcher, for 10 ms at a time: it could not help where all workers were blocked, it was a
+//! wake-up after each burst of I/O, and each push into a LIFO slot had to ask whether there was one.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use heist_core::platform::Parker;
+use heist_core::task::TaskRef;
+
+use crate::activity::Activity;
+use crate::queue::Slot;
+use crate::shared::{STOPPING, Shared};
+use crate::sync::{self, Arc, AtomicU64, Mutex, Relaxed};
+use crate::threads::call_hook;
+
+/// A poll that takes longer than a worker may be away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stall {
+    /// Whose poll it is. `None`: the task is over, and what takes so long is one of its callbacks.
+    pub task: Option<TaskRef>,
+    /// The name of the worker's thread.
+    pub thread: String,
+    /// How long it has taken, to the precision of the monitor's rounds.
+    pub elapsed: Duration,
+    /// What the thread was found doing.
+    pub activity: Activity,
+    /// Whether it is over; `elapsed` is how long it took.
+    pub ended: bool,
+}
+
+/// What others know of the monitor.
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    parker: Mutex<Option<Arc<dyn Parker>>>,
+    stalled: Mutex<Vec<Stall>>,
+    stalls: AtomicU64,
+}
+
+impl Monitor {
+    pub(crate) fn new() -> Self {
+        Self {
+            parker: Mutex::new(None),
+            stalled: Mutex::new(Vec::new()),
+            stalls: AtomicU64::new(0),
+        }
+    }
+
+    /// Makes it look soon.
+    #[cold]
+    pub(crate) fn call(&self) {
+        let parker = self.parker.lock().clone();
+        if let Some(parker) = parker {
+            parker.unpark();
+        }
+    }
+
+    /// How many stalls there have been.
+    pub(crate) fn stalls(&self) -> u64 {
+        self.stalls.load(Relaxed)
+    }
+
+    /// Those that have not ended.
+    pub(crate) fn stalled(&self) -> Vec<Stall> {
+        self.stalled.lock().clone()
+    }
+}
+
+/// Starts its thread.
+pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<()> {
+    if !sync::HAS_MONITOR {
+        return Ok(());
+    }
+    let name = format!("{}-monitor", shared.config.thread_name);
+    let own = Arc::clone(shared);
+    let body = move || {
+        let shared = own;
+        let parker = shared.platform.parker();
+        *shared.monitor.parker.lock() = Some(Arc::clone(&parker));
+        let mut rounds = Rounds::new(&shared);
+        while shared.phase() != STOPPING {
+            let pause = rounds.round();
+            parker.park(pause.map(|pause| rounds.now + pause));
+        }
+        *shared.monitor.parker.lock() = None;
+    };
+    shared.threads.start_bare(&shared.config, name, body)
+}
+
+/// One round after the other.
+struct Rounds<'a> {
+    shared: &'a Arc<Shared>,
+    pace: Pace,
+    now: Instant,
+    watched: Vec<Watched>,
+    /// Turns of the driver that had ended at the last round.
+    turns: usize,
+    emergency_until: Instant,
+    /// Rounds in a row in which nothing moved.
+    quiet: u32,
+    /// When threads that could not be started are tried again.
+    retry_at: Instant,
+}
+
+/// How often it looks.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    threshold: Option<Duration>,
+    /// Between two rounds.
+    normal: Duration,
+    /// While somebody may be stuck.
+    quick: Duration,
+}
+
+/// One worker, as of the last round.
+struct Watched {
+    seq: usize,
+    /// The first round that saw it there.
+    since: Instant,
+    /// The last time that the system was asked what the thread does, and what it said.
+    asked: Option<Instant>,
+    activity: Activity,
+    /// Somebody serves in its place, or is owed.
+    covered: bool,
+    /// What the user was told.
+    told: Option<Stall>,
+}
+
+/// What a round has found.
+#[derive(Default)]
+struct Findings {
+    moved: bool,
+    /// Somebody is in the same poll as in the last round.
+    stuck: bool,
+    /// And something waits for that worker alone.
+    waits: bool,
+    /// Nobody has been in the driver.
+    unattended: bool,
+    /// Somebody may have to be covered soon.
+    urgent: bool,
+    /// Workers that compute, in whose place somebody serves.
+    busy_covered: usize,
+}
+
+impl<'a> Rounds<'a> {
+    fn new(shared: &'a Arc<Shared>) -> Self {
+        let now = shared.platform.now();
+        Self {
+            shared,
+            pace: Pace::of(shared.config.blocked_worker_threshold),
+            now,
+            watched: Vec::new(),
+            turns: shared.role.turns(),
+            emergency_until: now,
+            quiet: 0,
+            retry_at: now,
+        }
+    }
+
+    /// How long to wait for the next one; `None`: until called.
+    fn round(&mut self) -> Option<Duration> {
+        let shared = self.shared;
+        self.now = shared.platform.now();
+        // Whoever comes out of a poll notices that time has passed.
+        shared.set_clock(self.now);
+        self.retry();
+        let mut found = self.compare();
+        if let Some(threshold) = self.pace.threshold {
+            self.cover(&mut found, threshold);
+        }
+        if found.unattended || found.waits {
+            shared.call_somebody();
+        }
+        self.quiet = if found.moved || found.stuck {
+            0
+        } else {
+            self.quiet + 1
+        };
+        if self.quiet >= QUIET_ROUNDS && shared.sleep.may_rest(|| shared.pool.is_starved()) {
+            self.quiet = 0;
+            return None;
+        }
+        Some(if found.urgent || self.is_emergency() {
+            self.pace.quick
+        } else {
+            self.pace.normal
+        })
+    }
+
+    /// Who has moved on, and who has not?
+    fn compare(&mut self) -> Findings {
+        let mut found = Findings::default();
+        for (index, slot) in self.shared.used_slots().iter().enumerate() {
+            let seq = slot.own.poll_seq.load(Relaxed);
+            if index == self.watched.len() {
+                self.watched.push(Watched::new(seq, self.now));
+                found.moved = true;
+                continue;
+            }
+            let watched = &mut self.watched[index];
+            if watched.seq != seq {
+                found.moved = true;
+                let before = std::mem::replace(watched, Watched::new(seq, self.now));
+                self.tell_end(before);
+            } else if watched.is_polling() {
+                // When nothing is left to do about it, it keeps nobody awake: it calls when it is back.
+                found.stuck |= !(watched.covered && watched.told.is_some());
+                found.waits |= slot.has_stealable() || !slot.own.lifo.is_empty();
+                found.busy_covered += usize::from(watched.is_busy() && watched.covered);
+            }
+        }
+        let turns = self.shared.role.turns();
+        let turned = std::mem::replace(&mut self.turns, turns) != turns;
+        found.moved |= turned;
+        found.unattended = !turned && !self.shared.role.is_held();
+        found
+    }
+
+    /// Sees to those who are stuck.
+    fn cover(&mut self, found: &mut Findings, threshold: Duration) {
+        let mut counted = false;
+        for index in 0..self.watched.len() {
+            let watched = &self.watched[index];
+            let age = self.now.saturating_duration_since(watched.since);
+            if !watched.is_polling() || age < self.patience() {
+                continue;
+            }
+            let too_long = age >= threshold;
+            found.urgent |= !too_long;
+            if !watched.covered && !counted {
+                self.ask(index);
+                if self.shall_cover(index, too_long, found) && self.count_as_stalled(index) {
+                    counted = true;
+                    found.waits = true;
+                    found.busy_covered += usize::from(self.watched[index].is_busy());
+                }
+            }
+            if too_long && self.watched[index].told.is_none() {
+                self.tell_begin(index, age);
+            }
+        }
+    }
+
+    fn shall_cover(&self, index: usize, too_long: bool, found: &Findings) -> bool {
+        match self.watched[index].activity {
+            Activity::Blocked { .. } if too_long => true,
+            Activity::Blocked { .. } => {
+                let nobody_sleeps = self.shared.sleep.glance().sleeping() == 0;
+                nobody_sleeps && (found.unattended || self.shared.has_work())
+            }
+            Activity::Running => too_long && found.busy_covered < most_busy_covered(),
+            Activity::Unknown => too_long,
+        }
+    }
+
+    fn is_emergency(&self) -> bool {
+        self.now < self.emergency_until
+    }
+
+    /// How old a poll is at least whose thread is looked at.
+    fn patience(&self) -> Duration {
+        if self.is_emergency() {
+            self.pace.quick
+        } else {
+            self.pace.normal
+        }
+    }
+
+    /// Asks the system what the thread does; not in each round if it computes, for that takes some microseconds.
+    fn ask(&mut self, index: usize) {
+        let pause = self.pace.normal;
+        let watched = &mut self.watched[index];
+        let recently = |at: Instant| self.now.saturating_duration_since(at) < pause;
+        if watched.is_busy() && watched.asked.is_some_and(recently) {
+            return;
+        }
+        watched.asked = Some(self.now);
+        watched.activity = self.shared.slots[index].occupant().activity();
+    }
+
+    fn count_as_stalled(&mut self, index: usize) -> bool {
+        let shared = self.shared;
+        let (slot, seq) = (&shared.slots[index], self.watched[index].seq);
+        let still = || slot.own.poll_seq.load(Relaxed) == seq;
+        let Some(in_time) = shared.sleep.stall(index, still) else {
+            return false;
+        };
+        if !in_time {
+            shared.report_uncovered();
+        }
+        self.watched[index].covered = true;
+        self.emergency_until = self.now + EMERGENCY;
+        true
+    }
+
+    fn tell_begin(&mut self, index: usize, elapsed: Duration) {
+        let slot = &self.shared.slots[index];
+        let Some(task) = task_of(self.shared, slot, self.watched[index].seq) else {
+            return;
+        };
+        self.ask(index);
+        let stall = Stall {
+            task,
+            thread: slot.occupant().name().to_owned(),
+            elapsed,
+            activity: self.watched[index].activity,
+            ended: false,
+        };
+        self.watched[index].told = Some(stall.clone());
+        let monitor = &self.shared.monitor;
+        monitor.stalls.fetch_add(1, Relaxed); // A count, ordered with nothing.
+        monitor.stalled.lock().push(stall.clone());
+        tell(self.shared, &stall);
+    }
+
+    fn tell_end(&self, before: Watched) {
+        let Some(mut stall) = before.told else {
+            return;
+        };
+        let mut stalled = self.shared.monitor.stalled.lock();
+        stalled.retain(|other| *other != stall);
+        drop(stalled);
+        stall.elapsed = self.now.saturating_duration_since(before.since);
+        stall.ended = true;
+        tell(self.shared, &stall);
+    }
+
+    /// Tries again what failed for want of a thread.
+    fn retry(&mut self) {
+        let shared = self.shared;
+        if self.now < self.retry_at {
+            return;
+        }
+        let (starved, short) = (shared.pool.is_starved(), shared.sleep.is_short());
+        if starved {
+            shared.pool.retry(shared);
+        }
+        if short {
+            shared.call_somebody();
+        }
+        if starved || short {
+            self.retry_at = self.now + RETRY;
+        }
+    }
+}
+
+impl Pace {
+    fn of(threshold: Option<Duration>) -> Self {
+        let base = threshold.unwrap_or(LONGEST_PAUSE * 2);
+        Self {
+            threshold,
+            normal: (base / 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
+            quick: (base / 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
+        }
+    }
+}
+
+impl Watched {
+    fn new(seq: usize, now: Instant) -> Self {
+        Self {
+            seq,
+            since: now,
+            asked: None,
+            activity: Activity::Unknown,
+            covered: false,
+            told: None,
+        }
+    }
+
+    fn is_polling(&self) -> bool {
+        self.seq % 2 == 1
+    }
+
+    fn is_busy(&self) -> bool {
+        self.activity == Activity::Running
+    }
+}
+
+/// The task in whose poll a worker is; `None`: that poll has ended.
+fn task_of(shared: &Shared, slot: &Slot, seq: usize) -> Option<Option<TaskRef>> {
+    // The poll is milliseconds old, so that its worker has written this long ago.
+    let task = shared.registry.find(slot.own.polled.load(Relaxed));
+    (slot.own.poll_seq.load(Relaxed) == seq).then_some(task)
+}
+
+/// Polls that compute, in whose place somebody may serve.
+fn most_busy_covered() -> usize {
+    (sync::parallelism() / 2).max(1)
+}
+
+fn tell(shared: &Shared, stall: &Stall) {
+    let config = &shared.config;
+    if let Some(hook) = &config.on_stall {
+        call_hook(config.exception_handler.as_ref(), "on_stall", || {
+            hook(stall);
+        });
+    }
+}
+
+/// The bounds of a pause between two rounds.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long after a stall the next one is expected.
+const EMERGENCY: Duration = Duration::from_millis(500);
+
+/// Rounds in which nothing moves before it rests.
+const QUIET_ROUNDS: u32 = 2;
+
+/// Between two attempts to start a thread that could not be started.
+const RETRY: Duration = Duration::from_millis(50);
