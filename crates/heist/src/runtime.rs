@@ -38,7 +38,9 @@ pub use crate::global::BuildGlobalError;
 pub use builder::{Builder, EnvironmentError};
 pub use handle::{EnterGuard, Handle};
 pub use heist_core::error::{ExceptionContext, ExceptionKind, RuntimeGone};
-pub use heist_scheduler::{CallHandle, ConfigError, Metrics, ShutdownReport, WorkerMetrics};
+pub use heist_scheduler::{
+    Activity, CallHandle, ConfigError, Metrics, ShutdownReport, Stall, Syscall, WorkerMetrics,
+};
 pub use local::LocalRuntime;
 
 /// What a fuzzer tries.

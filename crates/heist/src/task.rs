@@ -170,6 +170,38 @@ where
     Handle::current_or_global().spawn_blocking_with(f, Meta::caller())
 }
 
+/// Runs a closure that may block, here and now.
+///
+/// Inside of a task of a multi-threaded runtime another thread serves in the place of this worker meanwhile: at once, and not only
+/// after [`blocked_worker_threshold`](crate::Builder::blocked_worker_threshold). Anywhere else it just runs.
+///
+/// Inside of the closure this thread is no worker: what it spawns goes the way of foreign threads, and
+/// [`current`] does not know the task. The task cannot be cancelled before the closure returns.
+///
+/// # Panics
+///
+/// If the closure does.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), heist::TaskError> {
+/// let task = heist::spawn(async {
+///     let path = String::from("borrowed");
+///     heist::task::block_in_place(|| path.len()) // reads a file, say
+/// });
+/// assert_eq!(heist::block_on(task)?, 8);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Counterpart
+///
+/// `tokio::task::block_in_place`, which panics on a single-threaded runtime. asyncio has `to_thread` only.
+pub fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
+    Scheduler::block_in_place(f)
+}
+
 /// Spawns a task that stays on this thread, so that it need not be `Send`.
 ///
 /// # Panics

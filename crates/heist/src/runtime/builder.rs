@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{env, fmt, io};
 
 use heist_core::error::ExceptionContext;
-use heist_scheduler::Config;
+use heist_scheduler::{Config, Stall};
 
 use super::{LocalRuntime, Runtime};
 use crate::global::BuildGlobalError;
@@ -123,12 +123,53 @@ impl Builder {
         self
     }
 
-    /// How long a poll may take until another thread serves in the place of its worker. `None`: for ever. Default: 10 ms.
+    /// How long a poll may take until its worker counts as blocked, from 1 ms. `None`: for ever. Default: 10 ms.
     ///
-    /// It has no effect yet: only what announces that it blocks ([`block_on`](super::Handle::block_on),
-    /// [`wait_blocking`](crate::Task::wait_blocking)) is stood in for.
+    /// Another thread then serves in its place: ready tasks, timers and I/O go on, its own queue included. It also does so
+    /// earlier if the thread is blocked in the kernel and something waits for it. In the place of polls that compute, one
+    /// thread per two processors serves at most: more would not make them faster. A thread of the runtime, the monitor, looks after
+    /// this while any worker is awake. A [`LocalRuntime`] has one thread, and nobody stands in for it.
+    ///
+    /// What is known to block should say so, with [`block_in_place`](crate::task::block_in_place), or run on
+    /// [`spawn_blocking`](crate::spawn_blocking).
     pub fn blocked_worker_threshold(mut self, d: Option<Duration>) -> Self {
         self.config.blocked_worker_threshold = d;
+        self
+    }
+
+    /// How many threads serve in the place of blocked workers, at most; up to 512. Default: four per available core.
+    ///
+    /// One that is no longer needed waits for ten seconds, and ends.
+    pub fn max_spare_workers(mut self, n: usize) -> Self {
+        self.config.max_spare_workers = n;
+        self
+    }
+
+    /// Has `f` told of each poll that takes longer than [`blocked_worker_threshold`](Builder::blocked_worker_threshold), while
+    /// it does, and once more when it has ended. Without it, [`Metrics`](super::Metrics) has those that have not.
+    ///
+    /// It is called on the monitor's thread: until it returns, no other blocked worker is noticed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let runtime = heist::Runtime::builder()
+    ///     .on_stall(|stall| {
+    ///         let task = stall.task.as_ref().map(|task| (task.name(), task.spawn_location()));
+    ///         eprintln!("{task:?} is {} since {:?}", stall.activity, stall.elapsed);
+    ///     })
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Counterpart
+    ///
+    /// asyncio's `slow_callback_duration` tells afterwards, and in debug mode only.
+    #[doc(alias = "slow_callback_duration")]
+    pub fn on_stall(mut self, f: impl Fn(&Stall) + Send + Sync + 'static) -> Self {
+        self.config.on_stall = Some(Arc::new(f));
         self
     }
 

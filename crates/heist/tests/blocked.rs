@@ -1,0 +1,394 @@
+//! Tasks that block their workers, and everybody else.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use heist::net::{TcpListener, TcpStream};
+use heist::runtime::{Activity, Stall};
+use heist::task::{block_in_place, yield_now};
+use heist::time::sleep;
+use heist::{Runtime, Task, promise};
+use support::{bounded, runtime};
+
+/// Where blocked threads wait until somebody opens it.
+#[derive(Clone)]
+struct Gate(Arc<(Mutex<bool>, std::sync::Condvar)>);
+
+impl Gate {
+    fn new() -> Self {
+        Self(Arc::new((Mutex::new(false), std::sync::Condvar::new())))
+    }
+
+    fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let open = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(open, |open| !*open).unwrap());
+    }
+}
+
+/// Blocks that many workers, each inside of a poll, and returns when all are.
+fn block(runtime: &Runtime, tasks: usize, gate: &Gate) -> Vec<Task<()>> {
+    let (inside, entered) = channel();
+    let blocked: Vec<_> = (0..tasks)
+        .map(|_| {
+            let (inside, gate) = (inside.clone(), gate.clone());
+            runtime.spawn(async move {
+                inside.send(()).unwrap();
+                gate.wait();
+            })
+        })
+        .collect();
+    for _ in 0..tasks {
+        entered
+            .recv_timeout(PATIENCE)
+            .expect("a thread for each of them");
+    }
+    blocked
+}
+
+const PATIENCE: Duration = Duration::from_secs(8);
+
+fn heard<T>(from: &Receiver<T>, what: &str) -> T {
+    from.recv_timeout(PATIENCE)
+        .unwrap_or_else(|_| panic!("{what}"))
+}
+
+#[test]
+fn spawns_timers_and_io_go_on_while_every_worker_is_blocked() {
+    for workers in [1, 2, 4] {
+        bounded(move || {
+            let runtime = runtime(workers);
+            let (mut near, mut far) = runtime.block_on(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let near = TcpStream::connect(listener.local_addr().unwrap());
+                (near.await.unwrap(), listener.accept().await.unwrap().0)
+            });
+            let (tell, told) = channel();
+            let echo = tell.clone();
+            runtime.spawn(async move {
+                let mut byte = [0];
+                far.read_exact(&mut byte).await.unwrap();
+                far.write_all(&byte).await.unwrap();
+                echo.send("echo").unwrap();
+            });
+            let nap = tell.clone();
+            let begun = Arc::new(AtomicBool::new(false));
+            let may_end = Arc::clone(&begun);
+            runtime.spawn(async move {
+                while !may_end.load(SeqCst) {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                nap.send("sleep").unwrap();
+            });
+            let gate = Gate::new();
+            let blocked = block(&runtime, workers, &gate);
+            begun.store(true, SeqCst);
+            assert_eq!(heard(&told, "a timer fires"), "sleep");
+            runtime.spawn(async move { tell.send("spawn").unwrap() });
+            assert_eq!(heard(&told, "a spawned task runs"), "spawn");
+            futures_lite::future::block_on(near.write_all(b"x")).unwrap();
+            assert_eq!(heard(&told, "a socket is served"), "echo");
+            assert!(blocked.iter().all(|task| !task.is_finished()));
+            gate.open();
+            blocked
+                .into_iter()
+                .for_each(|task| runtime.block_on(task).unwrap());
+        });
+    }
+}
+
+/// Of tasks that block for a time, again and again, as many as there are workers.
+#[test]
+fn a_heartbeat_does_not_wait_for_tasks_that_block_again_and_again() {
+    const BLOCKED_FOR: Duration = Duration::from_millis(400);
+    for (workers, tasks) in [(1, 1), (2, 2), (2, 5)] {
+        bounded(move || {
+            let runtime = runtime(workers);
+            let over = Arc::new(AtomicBool::new(false));
+            let blockers: Vec<_> = (0..tasks)
+                .map(|_| {
+                    let over = Arc::clone(&over);
+                    runtime.spawn(async move {
+                        while !over.load(SeqCst) {
+                            thread::sleep(BLOCKED_FOR);
+                            yield_now().await;
+                        }
+                    })
+                })
+                .collect();
+            let longest = runtime.block_on(runtime.spawn(async {
+                let begun = Instant::now();
+                let (mut last, mut longest) = (begun, Duration::ZERO);
+                while begun.elapsed() < 4 * BLOCKED_FOR {
+                    sleep(Duration::from_millis(1)).await;
+                    let now = Instant::now();
+                    longest = longest.max(now - last);
+                    last = now;
+                }
+                longest
+            }));
+            over.store(true, SeqCst);
+            blockers
+                .into_iter()
+                .for_each(|task| runtime.block_on(task).unwrap());
+            // Far from what it is, and less than one of them takes.
+            let longest = longest.unwrap();
+            assert!(longest < BLOCKED_FOR / 2, "{longest:?}");
+        });
+    }
+}
+
+#[test]
+fn what_is_queued_behind_a_blocked_worker_runs_elsewhere() {
+    bounded(|| {
+        let runtime = runtime(1);
+        let (tell, told) = channel();
+        let gate = Gate::new();
+        let shut = gate.clone();
+        let task = runtime.spawn(async move {
+            // The last one stays in the LIFO slot, the others are displaced from there.
+            for number in 0..3 {
+                let tell = tell.clone();
+                heist::spawn(async move { tell.send(number).unwrap() });
+            }
+            shut.wait();
+        });
+        let mut numbers: Vec<i32> = (0..3).map(|_| heard(&told, "all of them run")).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [0, 1, 2]);
+        assert!(!task.is_finished());
+        gate.open();
+        runtime.block_on(task).unwrap();
+    });
+}
+
+#[test]
+fn whoever_all_blocked_workers_wait_for_is_polled() {
+    bounded(|| {
+        let runtime = runtime(2);
+        let gate = Gate::new();
+        let (promise, deferred) = promise::<()>();
+        let opens = gate.clone();
+        let opener = runtime.spawn(async move {
+            deferred.await.unwrap();
+            opens.open();
+        });
+        let blocked = block(&runtime, 2, &gate);
+        promise.set_result(()).unwrap();
+        runtime.block_on(opener).unwrap();
+        blocked
+            .into_iter()
+            .for_each(|task| runtime.block_on(task).unwrap());
+    });
+}
+
+#[test]
+fn a_hundred_blockers_get_a_bounded_number_of_threads_and_each_runs_once() {
+    const TASKS: usize = 100;
+    bounded(|| {
+        let runtime = Runtime::builder()
+            .worker_threads(2)
+            .max_spare_workers(6)
+            .build()
+            .unwrap();
+        let ran = Arc::new((0..TASKS).map(|_| AtomicUsize::new(0)).collect::<Vec<_>>());
+        let (at_once, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|number| {
+                let (ran, at_once, most) = (ran.clone(), at_once.clone(), most.clone());
+                runtime.spawn(async move {
+                    ran[number].fetch_add(1, SeqCst);
+                    most.fetch_max(at_once.fetch_add(1, SeqCst) + 1, SeqCst);
+                    thread::sleep(Duration::from_millis(30));
+                    at_once.fetch_sub(1, SeqCst);
+                })
+            })
+            .collect();
+        tasks
+            .into_iter()
+            .for_each(|task| runtime.block_on(task).unwrap());
+        assert!(ran.iter().all(|ran| ran.load(SeqCst) == 1));
+        let most = most.load(SeqCst);
+        assert!((3..=8).contains(&most), "{most} at once");
+        // Those that are too many give their places back when they would sleep.
+        let deadline = Instant::now() + PATIENCE;
+        while runtime.handle().metrics().sleeping_workers != 2 {
+            assert!(
+                Instant::now() < deadline,
+                "{:?}",
+                runtime.handle().metrics()
+            );
+            runtime.block_on(runtime.spawn(yield_now())).unwrap();
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(runtime.shutdown(Duration::from_secs(5)).is_clean());
+    });
+}
+
+#[test]
+fn polls_that_compute_do_not_breed_threads() {
+    bounded(|| {
+        let runtime = runtime(2);
+        let over = Arc::new(AtomicBool::new(false));
+        let hogs: Vec<_> = (0..8)
+            .map(|_| {
+                let over = Arc::clone(&over);
+                runtime.spawn(async move { while !over.load(SeqCst) {} })
+            })
+            .collect();
+        // One more worker gets on with the rest, beside whatever computes.
+        runtime
+            .block_on(runtime.spawn_blocking(|| thread::sleep(Duration::from_millis(200))))
+            .unwrap();
+        let slots = runtime.handle().metrics().workers.len();
+        over.store(true, SeqCst);
+        hogs.into_iter()
+            .for_each(|task| runtime.block_on(task).unwrap());
+        let allowed = 2 + (thread::available_parallelism().unwrap().get() / 2).max(1);
+        assert!(slots <= allowed, "{slots} workers, {allowed} allowed");
+    });
+}
+
+#[test]
+fn a_stall_is_told_while_it_lasts_and_when_it_has_ended() {
+    bounded(|| {
+        let (tell, told) = channel::<Stall>();
+        let tell = Mutex::new(tell);
+        let runtime = Runtime::builder()
+            .worker_threads(1)
+            .thread_name("stalls")
+            .on_stall(move |stall| tell.lock().unwrap().send(stall.clone()).unwrap())
+            .build()
+            .unwrap();
+        let gate = Gate::new();
+        let shut = gate.clone();
+        let entered = runtime.enter();
+        let task = heist::task::Builder::new()
+            .name("blocks")
+            .spawn(async move { shut.wait() });
+        drop(entered);
+        let begin = heard(&told, "it is told while it lasts");
+        assert!(!task.is_finished() && !begin.ended);
+        let view = begin.task.clone().expect("the task is known");
+        assert_eq!((view.name(), view.id()), ("blocks".to_owned(), task.id()));
+        assert_eq!(view.spawn_location(), task.task_ref().spawn_location());
+        assert!(begin.elapsed >= Duration::from_millis(10), "{begin:?}");
+        assert!(begin.thread.starts_with("stalls-"), "{begin:?}");
+        if cfg!(target_os = "linux") {
+            assert!(
+                matches!(begin.activity, Activity::Blocked { .. }),
+                "{begin:?}"
+            );
+        }
+        let metrics = runtime.handle().metrics();
+        assert_eq!(
+            (metrics.stalls, &metrics.stalled[..]),
+            (1, &[begin.clone()][..])
+        );
+        gate.open();
+        let end = heard(&told, "it is told when it has ended");
+        assert!(end.ended && end.elapsed >= begin.elapsed, "{end:?}");
+        assert_eq!(end.task, begin.task);
+        runtime.block_on(task).unwrap();
+        assert!(runtime.handle().metrics().stalled.is_empty());
+        assert!(told.try_recv().is_err(), "once each");
+    });
+}
+
+#[test]
+fn a_hook_for_stalls_that_panics_is_reported_and_called_again() {
+    bounded(|| {
+        let (tell, told): (Sender<String>, _) = channel();
+        let tell = Mutex::new(tell);
+        let runtime = Runtime::builder()
+            .worker_threads(1)
+            .on_stall(|stall| panic!("ended: {}", stall.ended))
+            .exception_handler(move |e| tell.lock().unwrap().send(e.to_string()).unwrap())
+            .build()
+            .unwrap();
+        let gate = Gate::new();
+        let blocked = block(&runtime, 1, &gate);
+        let first = heard(&told, "the panic is reported");
+        assert!(first.contains("on_stall panicked: ended: false"), "{first}");
+        gate.open();
+        let second = heard(&told, "and the next one");
+        assert!(second.contains("ended: true"), "{second}");
+        blocked
+            .into_iter()
+            .for_each(|task| runtime.block_on(task).unwrap());
+    });
+}
+
+#[test]
+fn block_in_place_has_another_thread_serve_at_once() {
+    bounded(|| {
+        let runtime = Runtime::builder()
+            .worker_threads(1)
+            .blocked_worker_threshold(None)
+            .build()
+            .unwrap();
+        let (tell, told) = channel();
+        let task = runtime.spawn(async move {
+            let other = heist::spawn(async move { tell.send(7).unwrap() });
+            let number = block_in_place(|| told.recv().unwrap());
+            other.await.unwrap();
+            number
+        });
+        assert_eq!(runtime.block_on(task).unwrap(), 7);
+        // Elsewhere it is a call.
+        assert_eq!(block_in_place(|| 3), 3);
+        assert_eq!(runtime.block_on(async { block_in_place(|| 4) }), 4);
+    });
+}
+
+#[test]
+fn without_a_threshold_nobody_stands_in() {
+    bounded(|| {
+        let runtime = support::lone_worker();
+        let gate = Gate::new();
+        let blocked = block(&runtime, 1, &gate);
+        let waits = runtime.spawn(async {});
+        thread::sleep(Duration::from_millis(60));
+        assert!(!waits.is_finished());
+        let metrics = runtime.handle().metrics();
+        assert_eq!((metrics.stalls, metrics.workers.len()), (0, 1));
+        gate.open();
+        runtime.block_on(waits).unwrap();
+        blocked
+            .into_iter()
+            .for_each(|task| runtime.block_on(task).unwrap());
+    });
+}
+
+#[test]
+fn a_runtime_with_a_blocked_worker_ends_within_its_grace() {
+    bounded(|| {
+        let runtime = runtime(1);
+        let gate = Gate::new();
+        let blocked = block(&runtime, 1, &gate);
+        let (tell, told) = channel();
+        let cleans_up = runtime.spawn(async move {
+            let _ = heist::task::catch_cancel(std::future::pending::<()>()).await;
+            sleep(Duration::from_millis(1)).await;
+            tell.send(()).unwrap();
+        });
+        runtime.block_on(runtime.spawn(yield_now())).unwrap();
+        let report = runtime.shutdown(Duration::from_millis(300));
+        heard(&told, "who is not blocked cleans up");
+        assert!(cleans_up.is_finished());
+        assert_eq!(report.tasks, [blocked[0].task_ref()]);
+        gate.open();
+    });
+}
