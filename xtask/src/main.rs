@@ -14,6 +14,7 @@ mod loom;
 mod miri;
 mod process;
 mod project;
+mod races;
 mod repeat;
 mod sanitize;
 mod server;
@@ -42,6 +43,7 @@ usage: cargo xtask COMMAND
   fuzz [--seconds N] [TARGET...]
                               what comes from outside, each target for N seconds
   repeat [N]                  every test binary N times, on one thread, and beside a CPU hog
+  races [N]                   the tests of falling asleep, with N rounds each
   stress [ARGUMENTS...]       the seeded random runs of the stress package
   sanitize thread|address stress|test [ARGUMENTS...]
                               random programs or tests, under a sanitizer
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         ["soak", rest @ ..] => soak::run(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["repeat", rest @ ..] => repeat::run(rest),
+        ["races", rest @ ..] => races::run(rest),
         ["stress", rest @ ..] => stress::run(rest),
         ["sanitize", rest @ ..] => sanitize::run(rest),
         ["weaken", rest @ ..] => weaken::run(rest),

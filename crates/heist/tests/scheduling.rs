@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::env;
 use std::future::poll_fn;
 use std::hint;
 use std::pin::pin;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use heist::task::yield_now;
 use heist::time::sleep;
 use heist::{Handle, LocalRuntime, promise};
-use support::{bounded, lone_worker, runtime};
+use support::{bounded, bounded_by, lone_worker, runtime};
 
 /// Other threads get their turn while this one waits for a few instructions of theirs.
 #[track_caller]
@@ -27,10 +28,26 @@ fn settle(mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Spawns `rounds` times, each time at another moment of the worker's way to sleep, and waits for each.
-fn spawn_while_it_falls_asleep(own: &Handle, rounds: usize) {
+/// Rounds of a race that has a command of its own for many more of them.
+const RACES: usize = 6_000;
+
+/// So many, or as many as `HEIST_RACES` says.
+fn races() -> usize {
+    env::var("HEIST_RACES").map_or(RACES, |rounds| rounds.parse().unwrap())
+}
+
+/// Fails a test with this many rounds if it takes longer than ten seconds for each [`RACES`] of them.
+fn bounded_races(test: impl FnOnce() + Send + 'static) {
+    bounded_by(
+        Duration::from_secs(10) * races().div_ceil(RACES) as u32,
+        test,
+    );
+}
+
+/// Spawns again and again, each time at another moment of the worker's way to sleep, and waits for each.
+fn spawn_while_it_falls_asleep(own: &Handle) {
     let ran = Arc::new(AtomicUsize::new(0));
-    for round in 1..=rounds {
+    for round in 1..=races() {
         let counter = Arc::clone(&ran);
         own.spawn(async move { counter.fetch_add(1, Ordering::SeqCst) })
             .detach();
@@ -44,17 +61,17 @@ fn spawn_while_it_falls_asleep(own: &Handle, rounds: usize) {
 
 #[test]
 fn a_spawn_that_races_with_the_last_worker_falling_asleep_in_the_driver_is_run() {
-    bounded(|| {
+    bounded_races(|| {
         for workers in [1, 2] {
             let runtime = runtime(workers);
-            spawn_while_it_falls_asleep(runtime.handle(), 6_000);
+            spawn_while_it_falls_asleep(runtime.handle());
         }
     });
 }
 
 #[test]
 fn a_spawn_that_races_with_a_local_runtime_falling_asleep_is_run() {
-    bounded(|| {
+    bounded_races(|| {
         let (give, take) = channel();
         let local = thread::spawn(move || {
             let runtime = LocalRuntime::new().unwrap();
@@ -62,7 +79,7 @@ fn a_spawn_that_races_with_a_local_runtime_falling_asleep_is_run() {
             runtime.run_forever();
         });
         let own = take.recv().unwrap();
-        spawn_while_it_falls_asleep(&own, 6_000);
+        spawn_while_it_falls_asleep(&own);
         own.stop();
         local.join().unwrap();
     });

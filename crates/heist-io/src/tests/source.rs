@@ -1,14 +1,18 @@
 use crate::fd::{Async, Interest, Ready};
 use crate::net::{TcpListener, TcpStream};
-use crate::tests::harness::{TestRuntime, both, poll_once};
+use crate::tests::harness::{LIMIT, TestRuntime, both, poll_once};
 use futures_io::{AsyncRead, AsyncWrite};
 use heist_core::driver::{Driver, Wait};
+use std::env;
 use std::future::poll_fn;
+use std::hint;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::{Pin, pin};
-use std::time::Duration;
+use std::sync::mpsc::{TryRecvError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub(super) async fn read(mut stream: impl AsyncRead + Unpin, buf: &mut [u8]) -> io::Result<usize> {
     poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, buf)).await
@@ -251,22 +255,43 @@ fn try_io_notes_that_it_would_block() {
 
 #[test]
 fn an_unpark_that_races_with_the_sleep_is_never_lost() {
+    const ROUNDS: usize = 20_000;
     let runtime = TestRuntime::new();
-    let rounds = 20_000;
-    let (sender, receiver) = std::sync::mpsc::sync_channel::<()>(0);
-    let other = std::thread::spawn({
+    let rounds = env::var("HEIST_RACES").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    let (sender, receiver) = sync_channel::<usize>(1);
+    // One side is late in even rounds, the other one in odd rounds: most often a little, for both are fast.
+    let delay = |round: usize| {
+        for _ in 0..(round % 300).pow(3) / 9_000 {
+            hint::spin_loop();
+        }
+    };
+    let other = thread::spawn({
         let runtime = runtime.clone();
         move || {
-            while receiver.recv().is_ok() {
-                runtime.io.unpark();
+            loop {
+                match receiver.try_recv() {
+                    Ok(round) => {
+                        if round % 2 == 0 {
+                            delay(round);
+                        }
+                        runtime.io.unpark();
+                    }
+                    Err(TryRecvError::Empty) => thread::yield_now(),
+                    Err(TryRecvError::Disconnected) => break,
+                }
             }
         }
     });
-    let end = std::time::Instant::now() + crate::tests::harness::LIMIT;
-    for _ in 0..rounds {
-        sender.send(()).unwrap();
-        runtime.io.turn(0, Wait::Until(end));
-        assert!(std::time::Instant::now() < end, "an unpark was lost");
+    let end = Instant::now() + LIMIT * rounds.div_ceil(ROUNDS) as u32;
+    // A long sleep may end somewhat early.
+    let late = end + Duration::from_secs(1);
+    for round in 0..rounds {
+        sender.send(round).unwrap();
+        if round % 2 == 1 {
+            delay(round);
+        }
+        runtime.io.turn(0, Wait::Until(late));
+        assert!(Instant::now() < end, "an unpark was lost");
     }
     drop(sender);
     other.join().unwrap();
@@ -281,10 +306,9 @@ fn debug_says_what_is_known() {
         assert!(format!("{ours:?}").contains("READABLE"));
     });
     assert_eq!(
-        runtime.io.turn(
-            0,
-            Wait::Until(std::time::Instant::now() + Duration::from_millis(1))
-        ),
+        runtime
+            .io
+            .turn(0, Wait::Until(Instant::now() + Duration::from_millis(1))),
         0
     );
 }

@@ -12,6 +12,11 @@ use heist::Runtime;
 
 /// Runs a test on a thread of its own and fails it after ten seconds.
 pub(crate) fn bounded(test: impl FnOnce() + Send + 'static) {
+    bounded_by(Duration::from_secs(10), test);
+}
+
+/// The same with another limit.
+pub(crate) fn bounded_by(limit: Duration, test: impl FnOnce() + Send + 'static) {
     let name = thread::current().name().unwrap_or("test").to_owned();
     let (done, over) = channel();
     let body = thread::Builder::new().name(name.clone()).spawn(move || {
@@ -20,8 +25,8 @@ pub(crate) fn bounded(test: impl FnOnce() + Send + 'static) {
         outcome
     });
     let body = body.expect("a thread for the test");
-    if over.recv_timeout(Duration::from_secs(10)) == Err(RecvTimeoutError::Timeout) {
-        panic!("{name} hangs: not over within 10 s");
+    if over.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+        panic!("{name} hangs: not over within {limit:?}");
     }
     if let Err(payload) = body.join().and_then(|outcome| outcome) {
         std::panic::resume_unwind(payload);
