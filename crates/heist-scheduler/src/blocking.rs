@@ -45,6 +45,8 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     work: Condvar,
     most: usize,
+    /// How long a thread waits for a job before it ends.
+    keep_alive: Duration,
     /// Jobs wait and nobody comes for them, because a thread could not be started.
     starved: AtomicBool,
 }
@@ -77,11 +79,12 @@ enum Call {
 }
 
 impl Pool {
-    pub(crate) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize, keep_alive: Duration) -> Self {
         Self {
             state: Mutex::new(State::default()),
             work: Condvar::new(),
             most,
+            keep_alive,
             starved: AtomicBool::new(false),
         }
     }
@@ -195,7 +198,7 @@ impl Pool {
     fn wait(&self, state: &mut MutexGuard<'_, State>) -> bool {
         state.idle += 1;
         while state.called == 0 && !state.closed {
-            let outcome = self.work.wait_for(state, KEEP_ALIVE);
+            let outcome = self.work.wait_for(state, self.keep_alive);
             let called = state.called > 0 && !mutation("call-missed");
             if outcome.timed_out() && !called && !state.closed {
                 state.idle -= 1;
@@ -323,5 +326,8 @@ fn start<H: Host>(host: &Arc<H>, number: u64) -> io::Result<()> {
     host.threads().start(host.config(), name, body)
 }
 
-/// How long a thread waits for a job before it ends.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long a thread waits for a job before it ends, by default.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

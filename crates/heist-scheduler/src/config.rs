@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use heist_core::error::ExceptionContext;
 
+use crate::blocking::KEEP_ALIVE;
 use crate::monitor::Stall;
 use crate::sync::{self, Arc};
 
@@ -26,6 +27,8 @@ pub struct Config {
     pub worker_threads: usize,
     /// Threads for blocking closures, at most. Default: 512.
     pub max_blocking_threads: usize,
+    /// A thread for blocking closures that had none for so long ends.
+    pub(crate) blocking_keep_alive: Duration,
     /// Threads that serve in the place of blocked workers, at most. Default: four per available core, at most 512.
     pub max_spare_workers: usize,
     /// Threads are called `{thread_name}-{index}`. Default: `heist-worker`.
@@ -56,6 +59,7 @@ impl Default for Config {
         Self {
             worker_threads: cores.min(MOST_WORKERS),
             max_blocking_threads: 512,
+            blocking_keep_alive: KEEP_ALIVE,
             max_spare_workers: (sync::SPARES_PER_CORE * cores).min(MOST_SPARES),
             thread_name: "heist-worker".to_owned(),
             thread_stack_size: None,

@@ -226,10 +226,17 @@ pub fn two_shut_down() {
 
 /// The shared state of a scheduler with so many slots, none of which has a thread.
 pub(crate) fn shared(workers: usize) -> Arc<Shared> {
-    let config = Config {
+    shared_with(Config {
         worker_threads: workers,
-        max_spare_workers: 0,
         ..Config::default()
+    })
+}
+
+/// The same with other settings, and without spares.
+pub(crate) fn shared_with(config: Config) -> Arc<Shared> {
+    let config = Config {
+        max_spare_workers: 0,
+        ..config
     };
     let platform = Arc::new(SystemPlatform::with_key(0));
     Shared::new(config, platform, Arc::new(NoDriver))

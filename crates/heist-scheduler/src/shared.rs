@@ -100,7 +100,7 @@ impl Shared {
             injector: Injector::new(),
             sleep: Sleep::new(count, config.worker_threads),
             monitor: Monitor::new(),
-            pool: Pool::new(config.max_blocking_threads),
+            pool: Pool::new(config.max_blocking_threads, config.blocking_keep_alive),
             calls: Calls::new(),
             stop: Stop::new(),
             threads: Arc::new(Threads::new()),

@@ -75,7 +75,7 @@ impl LocalShared {
             .local_shard(0)
             .expect("nobody has a shard of a new registry");
         let shared = Arc::new_cyclic(|me| Self {
-            pool: Pool::new(config.max_blocking_threads),
+            pool: Pool::new(config.max_blocking_threads, config.blocking_keep_alive),
             config,
             platform,
             driver,
