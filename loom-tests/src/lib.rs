@@ -118,6 +118,7 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ),
     ("a_token_outlives_other_parking", "parker-token-ignored"),
     ("submit_against_timing_out", "call-missed"),
+    ("two_submit_against_timing_out", "call-missed"),
     ("a_spawn_from_outside_against_shutdown", "closed-unseen"),
     (
         "a_worker_blocks_on_a_task_behind_it",

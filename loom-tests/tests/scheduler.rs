@@ -88,6 +88,15 @@ fn submit_against_timing_out() {
 }
 
 #[test]
+fn two_submit_against_timing_out() {
+    explore_with_fewer(
+        1,
+        "two_submit_against_timing_out",
+        models::two_submit_against_timing_out,
+    );
+}
+
+#[test]
 fn a_spawn_from_outside_against_shutdown() {
     explore("a_spawn_from_outside_against_shutdown", || {
         let scheduler = start(1);
