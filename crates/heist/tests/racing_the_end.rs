@@ -236,47 +236,49 @@ impl Drop for Here {
 #[test]
 fn a_local_task_is_dropped_on_its_own_thread_whoever_holds_it_last() {
     bounded(|| {
-        let dropped = Arc::new(Mutex::new(Vec::new()));
-        let (polled, wakers) = wakers(10);
-        let inside = Arc::clone(&dropped);
-        let local = thread::spawn(move || {
-            let runtime = LocalRuntime::new().unwrap();
-            let (mine, output) = (Rc::new(RefCell::new(0)), Arc::clone(&inside));
-            let body = Here(Rc::clone(&mine), Arc::clone(&inside));
-            let waits = runtime.spawn_local(async move {
-                let _body = body;
-                polled.await;
+        for _ in 0..200 {
+            let dropped = Arc::new(Mutex::new(Vec::new()));
+            let (polled, wakers) = wakers(10);
+            let inside = Arc::clone(&dropped);
+            let local = thread::spawn(move || {
+                let runtime = LocalRuntime::new().unwrap();
+                let (mine, output) = (Rc::new(RefCell::new(0)), Arc::clone(&inside));
+                let body = Here(Rc::clone(&mine), Arc::clone(&inside));
+                let waits = runtime.spawn_local(async move {
+                    let _body = body;
+                    polled.await;
+                });
+                let ended = runtime.spawn_local(async move { Here(mine, output) });
+                let views: [TaskRef; 2] = [waits.task_ref(), ended.task_ref()];
+                runtime.block_on(async {
+                    while !ended.is_finished() {
+                        yield_now().await;
+                    }
+                });
+                // The handle of what has ended goes after its runtime, here.
+                drop(runtime);
+                drop(ended);
+                (views, thread::current().id())
             });
-            let ended = runtime.spawn_local(async move { Here(mine, output) });
-            let views: [TaskRef; 2] = [waits.task_ref(), ended.task_ref()];
-            runtime.block_on(async {
-                while !ended.is_finished() {
-                    yield_now().await;
+            // A thread that wakes and lets go, all along.
+            let storm = thread::spawn(move || {
+                let mut kept = wakers.recv().unwrap();
+                for waker in wakers.iter() {
+                    waker.wake_by_ref();
+                    drop(std::mem::replace(&mut kept, waker));
                 }
+                kept
             });
-            // The handle of what has ended goes after its runtime, here.
-            drop(runtime);
-            drop(ended);
-            (views, thread::current().id())
-        });
-        // A thread that wakes and lets go, all along.
-        let storm = thread::spawn(move || {
-            let mut kept = wakers.recv().unwrap();
-            for waker in wakers.iter() {
-                waker.wake_by_ref();
-                drop(std::mem::replace(&mut kept, waker));
+            let (views, own) = local.join().unwrap();
+            assert_eq!(*dropped.lock().unwrap(), [own; 2]);
+            let last = storm.join().unwrap();
+            last.wake_by_ref();
+            for view in views {
+                view.cancel();
+                view.abort();
             }
-            kept
-        });
-        let (views, own) = local.join().unwrap();
-        assert_eq!(*dropped.lock().unwrap(), [own; 2]);
-        let last = storm.join().unwrap();
-        last.wake_by_ref();
-        for view in views {
-            view.cancel();
-            view.abort();
+            last.wake();
+            assert_eq!(dropped.lock().unwrap().len(), 2);
         }
-        last.wake();
-        assert_eq!(dropped.lock().unwrap().len(), 2);
     });
 }
