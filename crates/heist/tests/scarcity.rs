@@ -183,6 +183,38 @@ fn a_blocking_job_behind_a_blocked_one_gets_a_thread_as_soon_as_there_are_any() 
     });
 }
 
+/// The only thread of the pool asks for another one, and waits for what that would run.
+#[test]
+fn a_blocking_job_that_blocks_on_another_one_gets_a_thread_as_soon_as_there_are_any() {
+    alone(|| {
+        for workers in [1, 2] {
+            let (report, reports) = channel();
+            let builder = Runtime::builder().exception_handler(move |exception| {
+                let _ = report.send(exception.to_string());
+            });
+            let runtime = started(workers, builder);
+            let (start, starts) = channel();
+            let (go, going) = channel();
+            let outer = runtime.spawn_blocking(move || {
+                start.send(()).unwrap();
+                going.recv_timeout(Duration::from_secs(5)).unwrap();
+                let inner = heist::spawn_blocking(|| thread::current().id());
+                (inner.wait_blocking().unwrap(), thread::current().id())
+            });
+            starts.recv_timeout(Duration::from_secs(5)).unwrap();
+            limit_memory(STACK as u64 / 2);
+            go.send(()).unwrap();
+            let told = reports.recv_timeout(Duration::from_secs(5)).unwrap();
+            assert!(told.contains("cannot start thread"), "{told}");
+            assert!(!outer.is_finished());
+            unlimit_memory();
+            let (inner, outer) = outer.wait_blocking().unwrap();
+            assert_ne!(inner, outer, "a thread of the pool runs one job at a time");
+            assert!(reports.try_recv().is_err(), "told twice");
+        }
+    });
+}
+
 #[test]
 fn a_handler_that_spawns_is_told_once_that_no_spare_can_be_started() {
     alone(|| {
