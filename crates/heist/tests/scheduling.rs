@@ -281,14 +281,16 @@ fn each_task_runs_once_while_queues_grow_and_thieves_take() {
             settle(|| ready.load(Ordering::SeqCst) == TASKS);
             let into = Arc::clone(&runs);
             let parent = runtime.spawn(async move {
+                let child = |item: usize| {
+                    let runs = Arc::clone(&into);
+                    heist::spawn(async move { runs[item].fetch_add(1, Ordering::SeqCst) })
+                };
+                let mut children = vec![child(TASKS), child(TASKS + 1)];
+                // The first one is not in the LIFO slot any more, and this worker is busy: thieves are here.
+                settle(|| into[TASKS].load(Ordering::SeqCst) == 1);
                 open.set_result(()).unwrap();
                 // Spawned by one poll, at the same time.
-                let children: Vec<_> = (TASKS..2 * TASKS)
-                    .map(|item| {
-                        let runs = Arc::clone(&into);
-                        heist::spawn(async move { runs[item].fetch_add(1, Ordering::SeqCst) })
-                    })
-                    .collect();
+                children.extend((TASKS + 2..2 * TASKS).map(child));
                 for child in children {
                     child.await.unwrap();
                 }
@@ -301,6 +303,8 @@ fn each_task_runs_once_while_queues_grow_and_thieves_take() {
             });
             assert!(runs.iter().all(|runs| runs.load(Ordering::SeqCst) == 1));
         }
+        let metrics = runtime.handle().metrics();
+        assert!(metrics.steals() > 0, "{metrics:?}");
     });
 }
 
