@@ -107,13 +107,12 @@ mod imp {
 
 #[cfg(loom)]
 mod imp {
-    pub(crate) use super::stand_in::{Mutex, MutexGuard, mutated, note};
+    pub(crate) use super::stand_in::{Mutex, MutexGuard, mutated, note, spin};
     pub(crate) use loom::alloc::{alloc, dealloc};
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence,
     };
-    pub(crate) use loom::thread::yield_now as spin;
 
     pub(crate) const EXCHANGE_IS_FENCE: bool = false;
 
@@ -181,4 +180,4 @@ pub(crate) fn fence_after_exchange(name: &str) {
 }
 
 #[cfg(loom)]
-pub use stand_in::{set_mutation, start_noting, stop_noting};
+pub use stand_in::{set_mutation, start_noting, stop_noting, without_waiting};
