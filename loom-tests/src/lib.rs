@@ -98,6 +98,22 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "an_inspector_races_with_the_first_task",
         "registry-ignore-lock",
     ),
+    (
+        "a_worker_that_spawns_does_not_wait_for_an_inspector",
+        "inspector-locks-shard",
+    ),
+    (
+        "a_spawn_from_outside_does_not_wait_for_an_inspector",
+        "inspector-locks-outside",
+    ),
+    (
+        "two_inspectors_and_a_task_that_stays",
+        "inspector-skips-locked",
+    ),
+    (
+        "two_inspectors_and_a_task_that_stays",
+        "registry-ignore-lock",
+    ),
     ("owner_against_thief_of_the_lifo_slot", "slot-relaxed"),
     ("two_threads_fill_a_slot", "slot-relaxed"),
     ("a_spawn_on_a_worker_against_the_end", "closed-unseen"),
@@ -234,7 +250,7 @@ pub fn explore_with_fewer(fewer: usize, name: &str, model: impl Fn() + Send + Sy
     explore_within(|bound| bound.saturating_sub(fewer), name, model);
 }
 
-/// The same with two pre-emptions at most, for hundreds of models in a row.
+/// The same with two pre-emptions at most, for hundreds of models in a row and for one whose threads spin.
 pub fn explore_with_two(name: &str, model: impl Fn() + Send + Sync + 'static) {
     explore_within(|bound| bound.min(2), name, model);
 }

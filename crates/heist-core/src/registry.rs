@@ -156,6 +156,7 @@ impl Registry {
 
     /// Calls `f` with each live task. No lock is held meanwhile.
     pub fn for_each(&self, mut f: impl FnMut(TaskRef)) {
+        let _outside = mutated("inspector-locks-outside").then(|| self.outside.lock());
         self.inner
             .shards
             .iter()
@@ -361,6 +362,7 @@ impl Shard {
     }
 
     fn for_each(&self, f: &mut impl FnMut(TaskRef)) {
+        let _parked = mutated("inspector-locks-shard").then(|| self.parked.lock());
         // ORDERING(registry-used): Acquire sees the buckets of all slots below this number.
         for index in 0..self.used.load(Acquire) {
             if let Some(task) = inspect(self.slot(index)) {
@@ -406,6 +408,9 @@ fn inspect(slot: &Slot) -> Option<TaskRef> {
             return None;
         }
         if seen.addr() & LOCK != 0 {
+            if mutated("inspector-skips-locked") {
+                return None;
+            }
             spin();
             seen = slot.load(Relaxed);
             continue;
