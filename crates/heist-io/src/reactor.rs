@@ -291,6 +291,14 @@ impl Key {
 mod tests {
     use super::*;
 
+    impl Reactor {
+        /// Places in the table that are taken, and for how many there is memory.
+        pub(crate) fn places(&self) -> (usize, usize) {
+            let table = self.table.lock();
+            (table.sources.len(), table.sources.capacity())
+        }
+    }
+
     #[test]
     fn keys_keep_index_and_generation() {
         for index in [0, 1, 77, Key::MAX_INDEX - 1] {

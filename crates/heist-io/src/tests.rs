@@ -1,6 +1,8 @@
 //! Behaviour over real sockets, signals and clocks, on a runtime of one thread.
 
 mod edges;
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
+mod failing;
 mod gone;
 mod halves;
 mod harness;

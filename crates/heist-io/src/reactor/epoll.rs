@@ -29,12 +29,21 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
-};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+
+/// The system calls that may fail at run time.
+#[cfg(not(test))]
+mod calls {
+    pub(super) use rustix::event::epoll::{add, wait};
+    pub(super) use rustix::time::timerfd_settime;
+}
+
+#[cfg(test)]
+#[path = "faults.rs"]
+pub(crate) mod calls;
 
 /// With EPOLLRDHUP, yes: what comes after the last byte is in the word already, or will be an event.
 pub(crate) const SHORT_READ_DRAINS: bool = true;
@@ -72,8 +81,8 @@ impl Selector {
             TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
         )?;
         let flags = EventFlags::IN | EventFlags::ET;
-        epoll::add(&poller, &wake, EventData::new_u64(WAKE), flags)?;
-        epoll::add(&poller, &timer, EventData::new_u64(TIMER), flags)?;
+        calls::add(&poller, &wake, EventData::new_u64(WAKE), flags)?;
+        calls::add(&poller, &timer, EventData::new_u64(TIMER), flags)?;
         Ok(Self {
             poller,
             wake,
@@ -86,7 +95,7 @@ impl Selector {
     pub(crate) fn register(&self, io: &impl AsSource, key: Key) -> io::Result<()> {
         let flags =
             EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;
-        Ok(epoll::add(
+        Ok(calls::add(
             &self.poller,
             io.as_fd(),
             EventData::new_u64(key.0 as u64),
@@ -132,7 +141,7 @@ impl Selector {
             }
         };
         let mut events = [const { MaybeUninit::uninit() }; EVENTS];
-        match epoll::wait(&self.poller, &mut events, timeout) {
+        match calls::wait(&self.poller, &mut events, timeout) {
             Ok((events, _)) => {
                 buffer
                     .0
@@ -166,7 +175,7 @@ impl Selector {
             },
             it_value: value,
         };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
+        calls::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
         *rings_at = deadline.at;
         Ok(())
     }
