@@ -22,6 +22,11 @@
 //! Tag `reactor-park`: each step is an AcqRel exchange of one word, so that what was written before an `unpark` is seen
 //! after the `begin_sleep` or `end_sleep` that takes the notification. A write that arrives after its notification was
 //! taken makes a later sleep return early, once.
+//!
+//! # A poller that fails
+//!
+//! It does so for ever: somebody has closed its descriptor, or a filter refuses the system call. The first failure is
+//! reported. A sleep is a nap from then on, after which the timers and the queues of the scheduler get their turn.
 
 use crate::readiness::{Interest, Ready};
 use crate::source::Source;
@@ -29,9 +34,12 @@ use crate::sync::selector::{self, Buffer, Selector};
 use crate::sync::{AcqRel, Acquire, Arc, AtomicU32, Mutex};
 use crate::sys::{self, AsSource};
 use crate::wake::WakeList;
-use heist_core::error::RuntimeGone;
+use heist_core::context::try_current;
+use heist_core::error::{ExceptionContext, ExceptionKind, RuntimeGone};
 use slab::Slab;
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 /// Until when a turn may sleep, in the driver's ns.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +53,21 @@ pub(crate) struct Deadline {
 pub(crate) enum Timeout {
     Zero,
     Until(Option<Deadline>),
+}
+
+impl Timeout {
+    /// Instead of a wait that has failed: what would sleep does not spin. Wakes are late by so much, timers are not.
+    #[cold]
+    fn nap(self) {
+        const LONGEST: Duration = Duration::from_millis(10);
+        match self {
+            Self::Zero => {}
+            Self::Until(None) => thread::sleep(LONGEST),
+            Self::Until(Some(Deadline { at, now })) => {
+                thread::sleep(LONGEST.min(Duration::from_nanos(at.saturating_sub(now))));
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -77,6 +100,8 @@ struct Registered {
 struct Turn {
     buffer: Buffer,
     wakers: WakeList,
+    /// Somebody was told that the poller fails.
+    told: bool,
 }
 
 const EMPTY: u32 = 0;
@@ -100,6 +125,7 @@ impl Reactor {
             turn: Mutex::new(Turn {
                 buffer: Buffer::new(),
                 wakers: WakeList::new(),
+                told: false,
             }),
         })
     }
@@ -167,9 +193,18 @@ impl Reactor {
     fn turn(&self, timeout: Timeout, awake: impl FnOnce()) -> usize {
         let mut turn = self.turn.lock();
         let waited = self.selector.wait(&mut turn.buffer, timeout);
+        if let Err(error) = waited {
+            timeout.nap();
+            awake();
+            let told = std::mem::replace(&mut turn.told, true);
+            drop(turn);
+            if !told {
+                tell(&error);
+            }
+            return 0;
+        }
         awake();
-        // The only errors are those of a poller that is not one any more; the timers go on.
-        if waited.is_err() || turn.buffer.is_empty() {
+        if turn.buffer.is_empty() {
             return 0;
         }
         let mut wakers = std::mem::take(&mut turn.wakers);
@@ -261,6 +296,17 @@ impl Table {
                 }
             }
         }
+    }
+}
+
+/// Says that the poller fails, to the handler of the runtime that this thread works for.
+#[cold]
+fn tell(error: &io::Error) {
+    let message = format!("the poller fails, and nobody is told any more what is ready: {error}");
+    let exception = ExceptionContext::new(ExceptionKind::Runtime, &message);
+    match try_current() {
+        Some(runtime) => runtime.report(&exception),
+        None => exception.print(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where no descriptor is left, and where somebody else writes to one of the runtime's own.
+//! Where no descriptor is left, and where somebody else uses one of the runtime's own.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
@@ -8,9 +8,10 @@ mod proc;
 mod support;
 
 use std::any::Any;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::mem::ManuallyDrop;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -165,6 +166,74 @@ fn a_wake_is_not_lost_or_stuck_where_the_pollers_counter_is_full() {
         }
         let slept = runtime.spawn(heist::time::sleep(Duration::from_millis(1)));
         runtime.block_on(slept).unwrap();
+        assert!(runtime.shutdown(Duration::from_secs(5)).is_clean());
+    });
+}
+
+/// Puts another file in the place of each of the runtime's own descriptors of this kind.
+fn replace(kind: &str) {
+    let null = File::open("/dev/null").unwrap();
+    let is_one = |number: &RawFd| {
+        let link = fs::read_link(format!("/proc/self/fd/{number}"));
+        link.is_ok_and(|link| link.to_str() == Some(kind))
+    };
+    let numbers: Vec<_> = open().into_iter().filter(is_one).collect();
+    assert!(!numbers.is_empty(), "there is no {kind}");
+    for number in numbers {
+        // SAFETY: its owner goes on using the number, which stays open.
+        let mut place = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
+        rustix::io::dup2(&null, &mut place).unwrap();
+    }
+}
+
+/// How often the workers have slept in a tenth of a second without anything to do.
+fn sleeps_meanwhile(own: &Handle) -> u64 {
+    let sleeps = || {
+        let workers = own.metrics().workers;
+        workers.iter().map(|worker| worker.parks).sum::<u64>()
+    };
+    let before = sleeps();
+    thread::sleep(Duration::from_millis(100));
+    sleeps() - before
+}
+
+#[test]
+fn a_runtime_whose_poller_is_gone_says_so_once_and_goes_on_without_sockets() {
+    alone(|| {
+        for workers in [1, 2] {
+            let (report, reports) = channel();
+            let builder = Runtime::builder().exception_handler(move |exception| {
+                let _ = report.send(exception.to_string());
+            });
+            let runtime = builder.worker_threads(workers).build().unwrap();
+            runtime.spawn(async {}).wait_blocking().unwrap();
+            replace("anon_inode:[eventpoll]");
+            // Whoever is in the poller still waits in the old one.
+            runtime.spawn(async {}).wait_blocking().unwrap();
+            let slept = runtime.spawn(heist::time::sleep(Duration::from_millis(1)));
+            slept.wait_blocking().unwrap();
+            let told = reports.recv_timeout(Duration::from_secs(5)).unwrap();
+            assert!(told.contains("poller"), "{told}");
+            let slept = sleeps_meanwhile(runtime.handle());
+            assert!(slept < 100, "{slept} sleeps: it spins");
+            let socket = runtime.block_on(async { UnixStream::pair() });
+            assert!(socket.is_err());
+            assert!(runtime.shutdown(Duration::from_secs(5)).is_clean());
+            assert!(reports.try_recv().is_err(), "told twice");
+        }
+    });
+}
+
+#[test]
+fn timers_do_not_need_the_descriptor_that_rings_for_them() {
+    alone(|| {
+        let runtime = runtime(1);
+        runtime.spawn(async {}).wait_blocking().unwrap();
+        replace("anon_inode:[timerfd]");
+        let asleep = runtime.spawn(heist::time::sleep(Duration::from_millis(200)));
+        let slept = sleeps_meanwhile(runtime.handle());
+        assert!(slept < 100, "{slept} sleeps: it spins");
+        asleep.wait_blocking().unwrap();
         assert!(runtime.shutdown(Duration::from_secs(5)).is_clean());
     });
 }

@@ -126,22 +126,19 @@ impl Selector {
     }
 
     pub(crate) fn wait(&self, buffer: &mut Buffer, timeout: Timeout) -> io::Result<()> {
-        const ZERO: Timespec = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
         buffer.0.clear();
         let timeout = match timeout {
-            Timeout::Zero => Some(&ZERO),
+            Timeout::Zero => Some(timespec(0)),
             Timeout::Until(None) => None,
-            Timeout::Until(Some(deadline)) if deadline.at <= deadline.now => Some(&ZERO),
+            Timeout::Until(Some(deadline)) if deadline.at <= deadline.now => Some(timespec(0)),
             Timeout::Until(Some(deadline)) => {
-                self.set_timer(deadline)?;
-                None
+                // Somebody may have closed the timerfd: the other timeout errs by more, which is better than none.
+                let rings = self.set_timer(deadline).is_ok();
+                (!rings).then(|| timespec(deadline.at - deadline.now))
             }
         };
         let mut events = [const { MaybeUninit::uninit() }; EVENTS];
-        match calls::wait(&self.poller, &mut events, timeout) {
+        match calls::wait(&self.poller, &mut events, timeout.as_ref()) {
             Ok((events, _)) => {
                 buffer
                     .0
@@ -163,17 +160,9 @@ impl Selector {
         if *rings_at <= deadline.at {
             return Ok(());
         }
-        let after = deadline.at - deadline.now;
-        let value = Timespec {
-            tv_sec: (after / 1_000_000_000) as i64,
-            tv_nsec: (after % 1_000_000_000) as i64,
-        };
         let once = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            it_value: value,
+            it_interval: timespec(0),
+            it_value: timespec(deadline.at - deadline.now),
         };
         calls::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
         *rings_at = deadline.at;
@@ -213,6 +202,13 @@ impl std::fmt::Debug for Buffer {
         f.debug_struct("Buffer")
             .field("events", &self.0.len())
             .finish()
+    }
+}
+
+const fn timespec(nanos: u64) -> Timespec {
+    Timespec {
+        tv_sec: (nanos / 1_000_000_000) as i64,
+        tv_nsec: (nanos % 1_000_000_000) as i64,
     }
 }
 

@@ -2,11 +2,14 @@
 
 use crate::fd::Async;
 use crate::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixStream};
+use crate::sync::Acquire;
 use crate::sync::selector::calls::{Call, failing};
 use crate::tests::harness::TestRuntime;
+use crate::time::sleep;
 use rustix::io::Errno;
 use std::fs::File;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::time::Duration;
 
 #[test]
 fn what_the_poller_refuses_leaves_no_place_in_the_table() {
@@ -55,4 +58,22 @@ fn a_poller_that_is_full_says_so_and_takes_sources_again_when_there_is_room() {
     for result in open() {
         result.unwrap();
     }
+}
+
+#[test]
+fn a_poller_that_fails_is_reported_once_and_does_not_spin() {
+    let runtime = TestRuntime::new();
+    let sleeps = || runtime.block_on(async { sleep(Duration::from_millis(50)).await });
+    let ((), tries) = failing(Call::Wait, Errno::BADF, sleeps);
+    assert!(tries < 50, "{tries} waits");
+    assert_eq!(runtime.problems.load(Acquire), 1);
+}
+
+#[test]
+fn a_timer_that_cannot_be_set_is_waited_for_all_the_same() {
+    let runtime = TestRuntime::new();
+    let sleeps = || runtime.block_on(async { sleep(Duration::from_millis(50)).await });
+    let ((), tries) = failing(Call::SetTimer, Errno::INVAL, sleeps);
+    assert!(tries < 50, "{tries} waits");
+    assert_eq!(runtime.problems.load(Acquire), 0);
 }

@@ -44,8 +44,9 @@ pub(crate) struct TestRuntime {
     platform: Arc<dyn Platform>,
     clock: Arc<TestPlatform>,
     closed: AtomicU32,
-    /// Wakers whose panic was reported. Nothing else may be.
+    /// Wakers whose panic was reported, and problems of the runtime that were. Nothing else may be.
     pub(crate) panics: AtomicU32,
+    pub(crate) problems: AtomicU32,
     started: Instant,
 }
 
@@ -71,6 +72,7 @@ impl TestRuntime {
             clock,
             closed: AtomicU32::new(0),
             panics: AtomicU32::new(0),
+            problems: AtomicU32::new(0),
             started,
         })
     }
@@ -158,8 +160,12 @@ impl RuntimeContext for TestRuntime {
     }
 
     fn report(&self, exception: &ExceptionContext<'_>) {
-        assert_eq!(exception.kind(), ExceptionKind::Waker, "{exception:?}");
-        self.panics.fetch_add(1, AcqRel);
+        let count = match exception.kind() {
+            ExceptionKind::Waker => &self.panics,
+            ExceptionKind::Runtime => &self.problems,
+            _ => panic!("{exception:?}"),
+        };
+        count.fetch_add(1, AcqRel);
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
