@@ -18,7 +18,7 @@
 //! place of a blocked one takes the next task that blocks. One worker is counted in a round, so that threads are
 //! started one by one.
 //!
-//! When all workers sleep and nothing has moved for some rounds, it rests until it is called (`Sleep::may_rest`): an idle
+//! When all workers sleep, none is stuck, and nothing has moved for some rounds, it rests until it is called (`Sleep::may_rest`): an idle
 //! runtime makes no system call.
 //!
 //! # Dropped
@@ -227,8 +227,8 @@ impl<'a> Rounds<'a> {
                 let before = std::mem::replace(watched, Watched::new(seq, self.now));
                 self.tell_end(before);
             } else if watched.is_polling() {
-                // When nothing is left to do about it, it keeps nobody awake: it calls when it is back.
-                found.stuck |= !(watched.covered && watched.told.is_some());
+                // It may fill its LIFO slot at any time, of which it tells nobody.
+                found.stuck |= !self.shared.sleep.has_announced(index);
                 found.waits |= slot.has_stealable() || !slot.own.lifo.is_empty();
                 found.busy_covered += usize::from(watched.is_busy() && watched.covered);
             }

@@ -175,6 +175,30 @@ fn what_is_queued_behind_a_blocked_worker_runs_elsewhere() {
 }
 
 #[test]
+fn what_a_blocked_worker_makes_runnable_long_after_runs_elsewhere() {
+    bounded(|| {
+        let runtime = runtime(1);
+        let (go_on, goes_on) = channel::<()>();
+        let (tell, told) = channel();
+        let task = runtime.spawn(async move {
+            while goes_on.recv().is_ok() {
+                // Into the LIFO slot, of which nobody is told.
+                let tell = tell.clone();
+                heist::spawn(async move { tell.send(()).unwrap() });
+            }
+        });
+        for _ in 0..5 {
+            // Everybody else has gone to sleep by now, and whoever looks after them might.
+            thread::sleep(Duration::from_millis(80));
+            go_on.send(()).unwrap();
+            heard(&told, "what it spawned runs");
+        }
+        drop(go_on);
+        runtime.block_on(task).unwrap();
+    });
+}
+
+#[test]
 fn whoever_all_blocked_workers_wait_for_is_polled() {
     bounded(|| {
         let runtime = runtime(2);

@@ -108,6 +108,8 @@ struct List {
     owed: usize,
     /// Blocked workers in whose place nobody can serve, for want of a slot.
     uncovered: usize,
+    /// Somebody was told of that, and not all have been back since.
+    told: bool,
     /// Workers more than there should be, because blocked ones have returned.
     excess: usize,
     /// The last attempt to start a thread failed.
@@ -152,6 +154,7 @@ impl Sleep {
                 serving: 0,
                 owed: 0,
                 uncovered: 0,
+                told: false,
                 excess: 0,
                 failed: false,
                 closed: false,
@@ -282,8 +285,9 @@ impl Sleep {
     /// Lets the monitor rest, unless a worker is awake or `needed` says otherwise: it then waits until it is called.
     pub(crate) fn may_rest(&self, needed: impl FnOnce() -> bool) -> bool {
         let list = self.list.lock();
-        let all_asleep = list.asleep.len() == list.serving || mutation("monitor-rests-alone");
-        let rests = all_asleep && !list.failed && !needed();
+        let all_asleep =
+            list.asleep.len() == list.serving && !list.places.iter().any(|p| p.stalled);
+        let rests = (all_asleep || mutation("monitor-rests-alone")) && !list.failed && !needed();
         // ORDERING(monitor-lock): a worker that is in the list now takes the lock when it leaves it, and looks after that.
         self.monitor_rests.store(rests, Relaxed);
         rests
@@ -331,6 +335,11 @@ impl Sleep {
         known || self.cover(&mut list)
     }
 
+    /// Whether it has announced that it blocks. What it makes runnable meanwhile goes the way of foreign threads.
+    pub(crate) fn has_announced(&self, index: usize) -> bool {
+        self.list.lock().places[index].announced > 0
+    }
+
     /// It is back. The one who serves in its place, if there is one, is one too many.
     pub(crate) fn unblock(&self, index: usize) {
         let mut list = self.list.lock();
@@ -363,6 +372,7 @@ impl Sleep {
     }
 
     /// It has come out of its poll.
+    #[cold]
     pub(crate) fn end_stall(&self, index: usize) {
         let mut list = self.list.lock();
         self.stall_is_over(&mut list, index);
@@ -389,11 +399,12 @@ impl Sleep {
         } else {
             list.uncovered += 1;
         }
-        list.uncovered != 1 || list.closed
+        list.uncovered == 0 || std::mem::replace(&mut list.told, true) || list.closed
     }
 
     fn uncover(&self, list: &mut List) {
         list.serving += 1;
+        list.told &= list.places.iter().any(Place::is_blocked);
         if list.owed > 0 {
             list.owed -= 1;
             self.idle.change(Change::GET_UP);

@@ -309,7 +309,12 @@ pub fn a_poll_ends_while_it_is_counted_as_stalled() {
     let seq = Arc::new(AtomicUsize::new(1));
     let monitor = thread::spawn({
         let (world, seq) = (Arc::clone(&world), Arc::clone(&seq));
-        move || world.sleep.stall(0, || seq.load(Relaxed) == 1).is_some()
+        move || {
+            world.sleep.stall(0, || seq.load(Relaxed) == 1);
+            // While it is counted as stalled, whatever it leaves in its LIFO slot is the monitor's to find.
+            let rests = world.sleep.may_rest(|| false);
+            assert!(!rests || world.sleep.glance().sleeping() == 1);
+        }
     });
     seq.store(2, Relaxed);
     // As a worker does when it looks at the clock.

@@ -23,7 +23,8 @@ impl Worker<'_> {
         self.clock = self.shared.set_clock(now);
         self.look_at_phase();
         if self.shared.sleep.is_stalled(self.local.index) {
-            self.end_stall();
+            // The monitor has given this worker up meanwhile.
+            self.shared.sleep.end_stall(self.local.index);
         }
         if now.saturating_duration_since(self.settled) >= SETTLE_INTERVAL {
             self.settled = now;
@@ -54,13 +55,6 @@ impl Worker<'_> {
         self.left = self.interval;
         self.injector_from = u32::MAX;
         self.slot.own.counters.busy_ns.add(took.as_nanos() as u64);
-    }
-
-    /// The monitor has given this worker up meanwhile.
-    #[cold]
-    fn end_stall(&self) {
-        self.shared.sleep.end_stall(self.local.index);
-        self.shared.call_monitor();
     }
 
     /// One turn of the driver that does not wait, unless somebody is inside.
