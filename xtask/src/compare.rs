@@ -33,6 +33,8 @@ const WORKLOADS: &[&str] = &[
     "sleep_1ms",
     "wake_latency_idle",
     "wake_latency_busy",
+    "fairness",
+    "blocked_workers",
     "memory_pending",
     "memory_sleeping",
     "tcp_echo_1",

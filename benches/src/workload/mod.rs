@@ -2,6 +2,7 @@
 
 mod gate;
 mod graph;
+mod heartbeat;
 mod memory;
 mod spawn;
 mod timer;
@@ -70,6 +71,8 @@ pub fn all<B: Backend>() -> Vec<Workload<B>> {
         workload("timer_churn", 200_000, timer::churn),
         workload("timers_many", 100_000, timer::many),
         workload("sleep_1ms", 500, timer::sleep_1ms),
+        workload("fairness", 1_000, heartbeat::fairness),
+        workload("blocked_workers", 1_000, heartbeat::blocked_workers),
         workload("memory_pending", 1_000_000, memory::pending),
         workload("memory_sleeping", 1_000_000, memory::sleeping),
         workload("gate_spawn", 6_000, gate::spawn),
