@@ -147,7 +147,7 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ),
     (
         "the_last_root_against_the_end_of_a_local_scheduler",
-        "local-end-fence",
+        "registry-release-fence",
     ),
     (
         "a_stop_against_the_sleep_of_a_local_scheduler",
@@ -243,6 +243,11 @@ pub fn planted(defect: &str) -> bool {
 /// `LOOM_MAX_PREEMPTIONS` bounds the pre-emptions (default 2), `HEIST_MUTATION` plants a defect.
 pub fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
     explore_within(|bound| bound, name, model);
+}
+
+/// The same with one pre-emption more, for models that are small, and whose defects loom's search does not reach with fewer.
+pub fn explore_with_one_more(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    explore_within(|bound| bound + 1, name, model);
 }
 
 /// The same with so many pre-emptions less, for models that would take minutes with all of them.

@@ -4,7 +4,7 @@
 
 use heist_core::task::{self, Meta, TaskRef};
 use heist_loom_tests::whole::{GRACE, end, start, start_local};
-use heist_loom_tests::{explore, explore_with_fewer};
+use heist_loom_tests::{explore, explore_with_fewer, explore_with_one_more};
 use heist_scheduler::models;
 use loom::thread;
 use std::future::{pending, poll_fn};
@@ -35,7 +35,7 @@ fn a_spawn_on_a_worker_against_the_end() {
 
 #[test]
 fn a_spawn_from_outside_against_an_end_without_grace() {
-    explore(
+    explore_with_one_more(
         "a_spawn_from_outside_against_an_end_without_grace",
         models::a_spawn_from_outside_against_an_end_without_grace,
     );

@@ -265,8 +265,8 @@ impl Host for LocalShared {
 
     fn task_ended(&self) {
         // ORDERING(local-end-dekker): the count of tasks was written before, the close is read after; `sleep` has the fence
-        // between the close and the look at the count.
-        full_fence("local-end-fence");
+        // between the close and the look at the count. Here it is that of the registry: a task that ends elsewhere than on the
+        // owner's thread is followed by one (tag `registry-release-dekker`).
         if self.registry.is_closed() {
             self.unpark();
         }
