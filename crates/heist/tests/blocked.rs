@@ -272,15 +272,24 @@ fn polls_that_compute_do_not_breed_threads() {
                 runtime.spawn(async move { while !over.load(SeqCst) {} })
             })
             .collect();
-        // One more worker gets on with the rest, beside whatever computes.
-        runtime
-            .block_on(runtime.spawn_blocking(|| thread::sleep(Duration::from_millis(200))))
-            .unwrap();
+        // So many compute, each of them is known to, and those who serve in their place do the same by now.
+        let allowed = 2 + (thread::available_parallelism().unwrap().get() / 2).max(1);
+        let known = allowed.min(8) as u64;
+        let deadline = Instant::now() + PATIENCE;
+        while runtime.handle().metrics().stalls < known {
+            assert!(
+                Instant::now() < deadline,
+                "{:?}",
+                runtime.handle().metrics()
+            );
+            thread::yield_now();
+        }
+        // Time for what must not happen: at one per round of the monitor it would be long over.
+        thread::sleep(Duration::from_millis(100));
         let slots = runtime.handle().metrics().workers.len();
         over.store(true, SeqCst);
         hogs.into_iter()
             .for_each(|task| runtime.block_on(task).unwrap());
-        let allowed = 2 + (thread::available_parallelism().unwrap().get() / 2).max(1);
         assert!(slots <= allowed, "{slots} workers, {allowed} allowed");
     });
 }
