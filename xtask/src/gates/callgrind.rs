@@ -215,7 +215,7 @@ fn profile(subject: &Subject, workload: &str, operations: u32) -> Outcome<Profil
         "--compress-pos=no",
         "--fair-sched=yes",
         // The monitor goes by the clock, and the program is fifty times slower here, the clock is not.
-        "--toggle-collect=*monitor*Rounds*round*",
+        "--toggle-collect=*heist_scheduler*monitor*watch*",
         "--collect-atstart=yes",
     ]);
     command
