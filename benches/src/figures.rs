@@ -31,7 +31,7 @@ impl Figures {
         self
     }
 
-    /// Adds the median and the 99th percentile of `samples`, which are in nanoseconds.
+    /// The median and three higher percentiles of `samples`, which are in nanoseconds.
     #[must_use]
     pub fn percentiles(samples: &mut [u64]) -> Self {
         samples.sort_unstable();
@@ -43,7 +43,10 @@ impl Figures {
         let wall = Duration::from_nanos(samples.iter().sum());
         Self {
             wall,
-            ..Self::of("p50_ns", at(0.5)).and("p99_ns", at(0.99))
+            ..Self::of("p50_ns", at(0.5))
+                .and("p90_ns", at(0.9))
+                .and("p99_ns", at(0.99))
+                .and("p999_ns", at(0.999))
         }
     }
 
@@ -135,7 +138,7 @@ mod tests {
         let mut samples: Vec<u64> = (0..1000).rev().collect();
         assert_eq!(
             Figures::percentiles(&mut samples).to_string(),
-            "p50_ns 500.0 p99_ns 990.0"
+            "p50_ns 500.0 p90_ns 900.0 p99_ns 990.0 p999_ns 999.0"
         );
     }
 

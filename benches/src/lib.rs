@@ -11,5 +11,6 @@
 pub mod backend;
 pub mod bench;
 pub mod figures;
+pub mod floor;
 pub mod net;
 pub mod workload;

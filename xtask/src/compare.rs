@@ -3,19 +3,37 @@
 //! Every figure comes from a process of its own. The backends take turns inside of each round, so that what else the
 //! machine does hits all of them; the first round is dropped; the ratio to the reference is taken round by round.
 
+mod bars;
+mod table;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::process::{Outcome, capture};
+use crate::process::{self, Outcome, capture};
 use crate::project::{self, number, take_option};
 use crate::tools::{Tool, strict};
 
 /// The backend that the others are compared with.
 const REFERENCE: &str = "tokio";
 
-const BACKENDS: &str = "tokio,smol,smol-static,heist";
+/// The one that is judged.
+const SUBJECT: &str = "heist";
+
+const BACKENDS: &str = "tokio,smol,smol-static,heist,rayon,bare";
+
+/// What is no executor of tasks, but shows what the work costs without one, and the workloads that it has.
+const FLOORS: &[(&str, &[&str])] = &[
+    ("rayon", &["skynet", "fork_join_fib"]),
+    (
+        "bare",
+        &["tcp_echo_1", "tcp_echo_64", "tcp_echo_1000", "tcp_accept"],
+    ),
+];
+
+/// How many workers the bars are for.
+const JUDGED_WORKERS: usize = 2;
 
 const WORKLOADS: &[&str] = &[
     "spawn_local",
@@ -28,8 +46,12 @@ const WORKLOADS: &[&str] = &[
     "chained_spawn",
     "skynet",
     "fork_join_fib",
+    "mpsc",
+    "mutex_contended",
+    "spawn_blocking",
     "timer_churn",
     "timers_many",
+    "timer_lateness",
     "sleep_1ms",
     "wake_latency_idle",
     "wake_latency_busy",
@@ -40,6 +62,7 @@ const WORKLOADS: &[&str] = &[
     "tcp_echo_1",
     "tcp_echo_64",
     "tcp_echo_1000",
+    "tcp_accept",
     "http",
     "idle_conns",
     "idle_conns_http",
@@ -92,42 +115,110 @@ struct Sample {
     value: f64,
 }
 
-/// Runs the plan and prints a row per workload and metric as soon as it is measured.
+/// Runs the plan and prints a row per workload and metric as soon as it is measured, then a row per bar.
 pub(crate) fn run(words: &[&str]) -> Outcome {
     let plan = Plan::parse(words)?;
+    let measured = execute(&plan)?;
+    plan.csv
+        .map_or(Ok(()), |path| write(Path::new(path), &measured.raw))
+}
+
+/// Measures everything with one, two and eight workers, and writes it into the document, with pictures.
+pub(crate) fn benchmarks(words: &[&str]) -> Outcome {
+    let plan = Plan::parse(&[&["--workers", "1,2,8"], words].concat())?;
+    let measured = execute(&plan)?;
+    let document = project::root().join("docs/benchmarks.md");
+    let folder = project::root().join("docs/benchmarks");
+    let text = project::read(&document)?;
+    let (before, rest) = text
+        .split_once(BEGIN)
+        .ok_or_else(|| format!("{} has no {BEGIN}", project::relative(&document)))?;
+    let (_, after) = rest
+        .split_once(END)
+        .ok_or_else(|| format!("{} has no {END}", project::relative(&document)))?;
+    let table = measured.table;
+    write(&document, &format!("{before}{BEGIN}\n{table}{END}{after}"))?;
+    let figures = folder.join("figures.csv");
+    write(&figures, &measured.raw)?;
+    let mut draw = project::cargo("run --quiet --release -p heist-benches --bin bench-draw --");
+    process::show(draw.arg(figures).arg(folder))
+}
+
+const BEGIN: &str = "<!-- measured:begin -->";
+const END: &str = "<!-- measured:end -->";
+
+fn write(path: &Path, text: &str) -> Outcome {
+    fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// What came out of a plan.
+#[derive(Default)]
+struct Measured {
+    /// For people.
+    table: String,
+    /// For programs.
+    raw: String,
+}
+
+impl Measured {
+    fn line(&mut self, line: &str) {
+        println!("{line}");
+        self.table.push_str(line);
+        self.table.push('\n');
+    }
+}
+
+fn execute(plan: &Plan<'_>) -> Outcome<Measured> {
     if plan.workloads.contains(&"http") {
         Tool::Wrk.provide(strict())?;
     }
     let program = project::build_bench_one()?;
-    println!(
-        "Costs: lower is better. Median; for the others than {REFERENCE} the ratio to it and [min..max] of that ratio by round."
-    );
-    println!(
+    let mut measured = Measured::default();
+    measured.line(&format!(
+        "Costs: lower is better. Median; for the others than {REFERENCE} the ratio to it and [min..max] of that ratio by round.\n"
+    ));
+    measured.line(&format!(
         "| workload | workers | metric | {} |",
         plan.backends.join(" | ")
-    );
-    println!("|---|---|---|{}", "---|".repeat(plan.backends.len()));
-    let mut raw = String::from("workload,workers,metric,backend,round,value\n");
+    ));
+    measured.line(&format!(
+        "|---|---|---|{}",
+        "---|".repeat(plan.backends.len())
+    ));
+    measured.raw = String::from("workload,workers,metric,backend,round,value,bar\n");
+    let mut verdicts = Vec::new();
     for workers in &plan.workers {
         for workload in &plan.workloads {
-            let samples = measure(&program, &plan, workload, *workers)?;
-            for row in rows(&samples, &plan.backends) {
-                println!("| {workload} | {workers} | {row}");
+            let samples = measure(&program, plan, workload, *workers)?;
+            for row in table::rows(&samples, &plan.backends) {
+                measured.line(&format!("| {workload} | {workers} | {row}"));
+            }
+            if *workers == JUDGED_WORKERS {
+                verdicts.extend(table::judge(&samples, &plan.backends, workload));
             }
             for sample in &samples {
                 let backend = plan.backends[sample.backend];
+                let bar = bars::of_reference(workload, &sample.metric);
                 // Writing to a String does not fail.
                 let _ = writeln!(
-                    raw,
-                    "{workload},{workers},{},{backend},{},{}",
+                    measured.raw,
+                    "{workload},{workers},{},{backend},{},{},{bar}",
                     sample.metric, sample.round, sample.value
                 );
             }
         }
     }
-    plan.csv.map_or(Ok(()), |path| {
-        fs::write(path, raw).map_err(|error| format!("cannot write {path}: {error}"))
-    })
+    if !verdicts.is_empty() {
+        measured.line(&format!("\nRatios of medians, {JUDGED_WORKERS} workers.\n"));
+        measured.line(&format!(
+            "| workload | metric | {SUBJECT} | bar | goal | of the best other | of the floor | verdict |"
+        ));
+        measured.line("|---|---|---|---|---|---|---|---|");
+    }
+    for verdict in verdicts {
+        measured.line(&verdict);
+    }
+    Ok(measured)
 }
 
 fn measure(
@@ -141,6 +232,9 @@ fn measure(
         for turn in 0..plan.backends.len() {
             // Nobody is always first.
             let backend = (turn + round) % plan.backends.len();
+            if !has(plan.backends[backend], workload) {
+                continue;
+            }
             let mut command = Command::new(program);
             command.args([
                 plan.backends[backend],
@@ -161,6 +255,18 @@ fn measure(
     Ok(samples)
 }
 
+/// Whether it is a backend that has the workload: all executors have all of them.
+fn has(backend: &str, workload: &str) -> bool {
+    FLOORS
+        .iter()
+        .find(|(floor, _)| *floor == backend)
+        .is_none_or(|(_, workloads)| workloads.contains(&workload))
+}
+
+fn is_floor(backend: &str) -> bool {
+    FLOORS.iter().any(|(floor, _)| *floor == backend)
+}
+
 /// "name value name value …"
 fn figures(line: &str) -> Vec<(String, f64)> {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -170,95 +276,9 @@ fn figures(line: &str) -> Vec<(String, f64)> {
         .collect()
 }
 
-/// One row of the table for each metric, in the order in which the program tells them.
-fn rows(samples: &[Sample], backends: &[&str]) -> Vec<String> {
-    let mut metrics: Vec<&str> = Vec::new();
-    for sample in samples {
-        if !metrics.contains(&sample.metric.as_str()) {
-            metrics.push(&sample.metric);
-        }
-    }
-    let reference = backends.iter().position(|backend| *backend == REFERENCE);
-    let row = |metric: &&str| {
-        let series = |backend: usize| values(samples, metric, backend);
-        let cells = (0..backends.len()).map(|backend| {
-            cell(
-                &series(backend),
-                reference.filter(|it| *it != backend).map(series),
-            )
-        });
-        format!("{metric} | {} |", cells.collect::<Vec<_>>().join(" | "))
-    };
-    metrics.iter().map(row).collect()
-}
-
-/// The values of one backend by round.
-fn values(samples: &[Sample], metric: &str, backend: usize) -> Vec<f64> {
-    let mut found: Vec<&Sample> = samples
-        .iter()
-        .filter(|sample| sample.backend == backend && sample.metric == metric)
-        .collect();
-    found.sort_by_key(|sample| sample.round);
-    found.into_iter().map(|sample| sample.value).collect()
-}
-
-fn cell(values: &[f64], reference: Option<Vec<f64>>) -> String {
-    let text = format!("{:.1}", median(values));
-    let Some(reference) = reference else {
-        return format!("{text} [{:.1}..{:.1}]", least(values), most(values));
-    };
-    let ratios: Vec<f64> = values
-        .iter()
-        .zip(&reference)
-        .map(|(value, reference)| value / reference)
-        .collect();
-    format!(
-        "{text} ({:.2} [{:.2}..{:.2}])",
-        median(&ratios),
-        least(&ratios),
-        most(&ratios)
-    )
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn least(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::INFINITY, f64::min)
-}
-
-fn most(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ratios_are_taken_round_by_round() {
-        let sample = |backend, round, value| Sample {
-            backend,
-            round,
-            metric: "ns".to_owned(),
-            value,
-        };
-        let samples = [
-            sample(0, 1, 100.0),
-            sample(1, 1, 50.0),
-            sample(1, 2, 100.0),
-            sample(0, 2, 400.0),
-            sample(0, 3, 200.0),
-            sample(1, 3, 80.0),
-        ];
-        assert_eq!(
-            rows(&samples, &["tokio", "heist"]),
-            ["ns | 200.0 [100.0..400.0] | 80.0 (0.40 [0.25..0.50]) |"]
-        );
-    }
 
     #[test]
     fn a_line_of_figures_is_taken_apart() {

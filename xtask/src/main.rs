@@ -38,6 +38,8 @@ usage: cargo xtask COMMAND
                               counted costs: instructions, atomic operations, syscalls, memory
   compare [WORKLOAD...] [--rounds N] [--workers 1,2] [--backends a,b] [--csv FILE]
                               heist and its peers, interleaved
+  benchmarks [WORKLOAD...] [--rounds N]
+                              the same with 1, 2 and 8 workers, into docs/benchmarks.md
   load [--seconds N]          the HTTP example under wrk, beside 10 000 idle connections
   soak [--seconds N]          the HTTP example for half an hour under all that clients do
   fuzz [--seconds N] [TARGET...]
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         ["miri", rest @ ..] => miri::run(rest),
         ["gates", rest @ ..] => gates::run(rest),
         ["compare", rest @ ..] => compare::run(rest),
+        ["benchmarks", rest @ ..] => compare::benchmarks(rest),
         ["load", rest @ ..] => load::run(rest),
         ["soak", rest @ ..] => soak::run(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),

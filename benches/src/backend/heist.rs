@@ -72,6 +72,14 @@ impl Backend for Heist {
         drop(handle);
     }
 
+    fn spawn_blocking<F, T>(self, job: F) -> impl Future<Output = T> + Send + 'static
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Joined(heist::spawn_blocking(job))
+    }
+
     fn sleep(self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
         heist::time::sleep(duration)
     }

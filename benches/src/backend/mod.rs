@@ -65,6 +65,12 @@ pub trait Backend: Copy + Debug + Send + Sync + 'static {
     /// Lets the task go on without a handle.
     fn detach<T: Send + 'static>(handle: Self::Join<T>);
 
+    /// Runs a closure on a thread that may block; called inside of a task.
+    fn spawn_blocking<F, T>(self, job: F) -> impl Future<Output = T> + Send + 'static
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static;
+
     /// Waits for a duration; called inside of a task.
     fn sleep(self, duration: Duration) -> impl Future<Output = ()> + Send + 'static;
 

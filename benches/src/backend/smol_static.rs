@@ -68,6 +68,14 @@ impl Backend for SmolStatic {
         handle.detach();
     }
 
+    fn spawn_blocking<F, T>(self, job: F) -> impl Future<Output = T> + Send + 'static
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        blocking::unblock(job)
+    }
+
     fn sleep(self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
         sleep(duration)
     }

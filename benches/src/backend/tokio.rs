@@ -77,6 +77,14 @@ impl Backend for Tokio {
         drop(handle);
     }
 
+    fn spawn_blocking<F, T>(self, job: F) -> impl Future<Output = T> + Send + 'static
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Joined(tokio::task::spawn_blocking(job))
+    }
+
     fn sleep(self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
         tokio::time::sleep(duration)
     }

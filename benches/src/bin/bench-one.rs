@@ -1,6 +1,7 @@
 //! Runs one workload on one backend in this process and prints its figures in one line.
 //!
-//! `bench-one BACKEND WORKLOAD [--workers W] [--n N] [--cold]`, or as the server of a load:
+//! `bench-one BACKEND WORKLOAD [--workers W] [--n N] [--cold]`, with `rayon` and `bare` as backends for the few workloads
+//! that they have, or as the server of a load:
 //! `bench-one BACKEND serve-echo|serve-echo-small|serve-http|idle [--workers W]`, or as the load of a server that runs elsewhere:
 //! `bench-one load PORT CONNECTIONS`, which makes as many round trips as each line of its standard input says.
 #![allow(
@@ -14,7 +15,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use heist_benches::backend::{Backend, NAMES, Visitor, with};
-use heist_benches::net::{self, Client, Target, serve};
+use heist_benches::floor::{bare, rayon};
+use heist_benches::net::{self, Client, Load, Target, serve};
 use heist_benches::workload;
 
 fn main() -> ExitCode {
@@ -37,6 +39,18 @@ fn run(arguments: &[String]) -> io::Result<()> {
         [load, port, connections] if load == "load" => drive(number(port)?, number(connections)?),
         [backend, what, options @ ..] => {
             let options = Options::parse(options)?;
+            if let Some(load) = net::find(what) {
+                return under_load(&load, backend, &options);
+            }
+            match (backend.as_str(), what.as_str()) {
+                (rayon::NAME, _) => {
+                    let figures = rayon::run(what, options.workers, options.operations)?;
+                    println!("{figures}");
+                    return Ok(());
+                }
+                (bare::NAME, "serve-echo") => return bare::echo(options.workers),
+                _ => {}
+            }
             with(backend, One { what, options })
                 .unwrap_or_else(|| Err(usage(&format!("no backend {backend:?}"))))
         }
@@ -98,17 +112,6 @@ impl Visitor for One<'_> {
 
 impl One<'_> {
     fn measure<B: Backend>(&self, name: &str) -> io::Result<()> {
-        if let Some(load) = net::find(name) {
-            let program = env::current_exe()?;
-            let target = Target {
-                program: &program,
-                backend: B::NAME,
-                workers: self.options.workers,
-            };
-            let figures = (load.run)(&target, self.options.operations.unwrap_or(load.operations))?;
-            println!("{figures}");
-            return Ok(());
-        }
         let workload =
             workload::find::<B>(name).ok_or_else(|| usage(&format!("no workload {name:?}")))?;
         let backend = B::start(self.options.workers)?;
@@ -119,6 +122,19 @@ impl One<'_> {
         println!("{}", (workload.run)(backend, operations));
         Ok(())
     }
+}
+
+/// Lets this process be the load, and another one with this program the server.
+fn under_load(load: &Load, backend: &str, options: &Options) -> io::Result<()> {
+    let program = env::current_exe()?;
+    let target = Target {
+        program: &program,
+        backend,
+        workers: options.workers,
+    };
+    let figures = (load.run)(&target, options.operations.unwrap_or(load.operations))?;
+    println!("{figures}");
+    Ok(())
 }
 
 /// Connects to an echo server, then makes as many round trips as it is told to and says so when they are done.
@@ -141,8 +157,10 @@ fn number<T: std::str::FromStr>(word: &str) -> io::Result<T> {
 
 fn usage(problem: &str) -> io::Error {
     let text = format!(
-        "{problem}\nusage: bench-one BACKEND WORKLOAD [--workers W] [--n N] [--cold]\n  backends: {}\n  workloads: {} {}",
+        "{problem}\nusage: bench-one BACKEND WORKLOAD [--workers W] [--n N] [--cold]\n  backends: {} {} {}\n  workloads: {} {}",
         NAMES.join(" "),
+        rayon::NAME,
+        bare::NAME,
         workload::names().join(" "),
         net::names().join(" "),
     );

@@ -105,7 +105,7 @@ impl Client {
 }
 
 /// One round trip, which also proves that the server has taken the connection.
-fn exchange(stream: &mut TcpStream, request: &[u8]) -> io::Result<usize> {
+pub(super) fn exchange(stream: &mut TcpStream, request: &[u8]) -> io::Result<usize> {
     let mut buffer = [0; 1024];
     stream.write_all(request)?;
     stream.read(&mut buffer)

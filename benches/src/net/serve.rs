@@ -17,7 +17,7 @@ use crate::figures::process_cpu;
 pub const MESSAGE: usize = 64;
 
 /// Longer than a message, so that a runtime can tell from a short read that nothing more is there.
-const BUFFER: usize = 1024;
+pub(crate) const BUFFER: usize = 1024;
 
 /// Answers with what it got.
 ///
@@ -94,7 +94,7 @@ where
 }
 
 /// Tells the port, then the CPU time in nanoseconds for each line on the standard input, until it ends.
-fn answer_questions(port: u16) -> io::Result<()> {
+pub(crate) fn answer_questions(port: u16) -> io::Result<()> {
     let mut output = io::stdout();
     writeln!(output, "{port}")?;
     for line in io::stdin().lock().lines() {

@@ -8,6 +8,15 @@ use super::on_worker;
 use crate::backend::Backend;
 use crate::figures::{Figures, Stopwatch};
 
+/// How deep the tree of Fibonacci calls is.
+pub(crate) const FIB_DEPTH: u64 = 16;
+
+/// A call fork(d) spawns once for each inner node of its tree: fib(d + 1) - 1 times.
+pub(crate) const FIB_FORKS: u64 = 1596;
+
+/// What comes out.
+pub(crate) const FIB_RESULT: u64 = 987;
+
 /// Chains of 1000 links, each of which spawns the next.
 pub(super) fn chained_spawn<B: Backend>(backend: B, n: u64) -> Figures {
     const LINKS: u64 = 1000;
@@ -64,17 +73,17 @@ fn node<B: Backend>(backend: B, first: u64, leaves: u64) -> B::Join<u64> {
 
 /// Fibonacci by spawning one half, computing the other and joining; about `n` forks in all.
 pub(super) fn fork_join_fib<B: Backend>(backend: B, n: u64) -> Figures {
-    const DEPTH: u64 = 16;
-    // A call fork(d) spawns once for each inner node of its tree: fib(d + 1) - 1 times.
-    const FORKS: u64 = 1596;
-    const RESULT: u64 = 987;
-    let runs = n.div_ceil(FORKS);
+    let runs = n.div_ceil(FIB_FORKS);
     on_worker(backend, async move {
         let watch = Stopwatch::start();
         for _ in 0..runs {
-            assert_eq!(fork(backend, DEPTH).await, RESULT, "a half is missing");
+            assert_eq!(
+                fork(backend, FIB_DEPTH).await,
+                FIB_RESULT,
+                "a half is missing"
+            );
         }
-        watch.stop(runs * FORKS)
+        watch.stop(runs * FIB_FORKS)
     })
 }
 

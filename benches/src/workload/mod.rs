@@ -1,10 +1,12 @@
 //! The workloads that run inside of one process, each written once for all backends.
 
+mod blocking;
 mod gate;
-mod graph;
+pub(crate) mod graph;
 mod heartbeat;
 mod memory;
 mod spawn;
+mod sync;
 mod timer;
 mod wake;
 
@@ -63,13 +65,17 @@ pub fn all<B: Backend>() -> Vec<Workload<B>> {
         workload("yield_many", 200_000, wake::yield_many),
         workload("ping_pong", 20_000, wake::ping_pong),
         workload("chan_ping_pong", 50_000, wake::chan_ping_pong),
-        workload("wake_latency_idle", 1_000, wake::latency_idle),
-        workload("wake_latency_busy", 1_000, wake::latency_busy),
+        workload("wake_latency_idle", 3_000, wake::latency_idle),
+        workload("wake_latency_busy", 3_000, wake::latency_busy),
         workload("chained_spawn", 100_000, graph::chained_spawn),
         workload("skynet", 1_000_000, graph::skynet),
         workload("fork_join_fib", 100_000, graph::fork_join_fib),
+        workload("mpsc", 200_000, sync::mpsc),
+        workload("mutex_contended", 100_000, sync::mutex_contended),
+        workload("spawn_blocking", 10_000, blocking::tiny),
         workload("timer_churn", 200_000, timer::churn),
         workload("timers_many", 100_000, timer::many),
+        workload("timer_lateness", 20_000, timer::lateness),
         workload("sleep_1ms", 500, timer::sleep_1ms),
         workload("fairness", 1_000, heartbeat::fairness),
         workload("blocked_workers", 1_000, heartbeat::blocked_workers),

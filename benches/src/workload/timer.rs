@@ -68,6 +68,25 @@ pub(super) fn many<B: Backend>(backend: B, n: u64) -> Figures {
     })
 }
 
+/// `n` tasks sleep for 1 to 100 ms, each for another number of microseconds; the figures are how much later they wake.
+pub(super) fn lateness<B: Backend>(backend: B, n: u64) -> Figures {
+    on_worker(backend, async move {
+        let sleep = |index: u64| async move {
+            let duration = Duration::from_micros(1000 + index * 7919 % 99_000);
+            let start = Instant::now();
+            backend.sleep(duration).await;
+            let late = start.elapsed().checked_sub(duration);
+            late.expect("no timer rings early").as_nanos() as u64
+        };
+        let tasks: Vec<_> = (0..n).map(|index| backend.spawn(sleep(index))).collect();
+        let mut late = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            late.push(task.await);
+        }
+        Figures::percentiles(&mut late)
+    })
+}
+
 /// One task of an idle runtime sleeps for 1 ms, `n` times; the figures are how much later it wakes.
 pub(super) fn sleep_1ms<B: Backend>(backend: B, n: u64) -> Figures {
     const SLEEP: Duration = Duration::from_millis(1);
