@@ -211,6 +211,10 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "a_poll_ends_while_it_is_counted_as_stalled",
         "stall-never-over",
     ),
+    (
+        "a_spare_serves_while_the_worker_is_stuck",
+        "stall-never-over",
+    ),
     ("a_task_is_run_and_the_runtime_ends", "sleep-fence"),
     ("racing_pairs_of_a_task", "task-word-relaxed"),
     ("racing_pairs_of_a_task", "late-callback-forgotten"),

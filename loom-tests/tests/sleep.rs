@@ -69,6 +69,14 @@ fn a_poll_ends_while_it_is_counted_as_stalled() {
 }
 
 #[test]
+fn a_spare_serves_while_the_worker_is_stuck() {
+    explore(
+        "a_spare_serves_while_the_worker_is_stuck",
+        models::a_spare_serves_while_the_worker_is_stuck,
+    );
+}
+
+#[test]
 fn a_task_is_run_and_the_runtime_ends() {
     explore("a_task_is_run_and_the_runtime_ends", || {
         let scheduler = start(1);

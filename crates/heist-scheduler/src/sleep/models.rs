@@ -329,3 +329,82 @@ pub fn a_poll_ends_while_it_is_counted_as_stalled() {
     assert!(!world.sleep.is_stalled(0));
     assert!(world.sleep.may_rest(|| false), "all that serve sleep");
 }
+
+/// Claim 6: the only worker is stuck in a poll that waits for what is published behind it. A spare serves in its place, the
+/// worker comes back, and one of the two retires.
+pub fn a_spare_serves_while_the_worker_is_stuck() {
+    let world = World::with_slots(2, 1);
+    let count = Arc::new(Serving::default());
+    let served = parker();
+    world.sleep.move_in(0, parker());
+    count.begin();
+    thread::spawn({
+        let (world, count, served) = (Arc::clone(&world), Arc::clone(&count), Arc::clone(&served));
+        move || {
+            // The monitor: it finds the worker stuck, which it is until the spare has served.
+            assert_eq!(world.sleep.stall(0, || true), Some(true));
+            count.end();
+            world.queue.push(1);
+            assert!(world.sleep.must_wake(), "nobody looks, one is owed");
+            let Wake::Spare {
+                slot,
+                waiting: None,
+            } = world.sleep.take_sleeper(false)
+            else {
+                unreachable!("nobody else could come")
+            };
+            count.begin();
+            world.sleep.move_in(slot, parker());
+            assert_eq!(world.take(), Some(1), "it comes for this");
+            // The worker's poll ends.
+            served.unpark();
+            count.rest(&world.sleep, slot);
+        }
+    });
+    served.park(None);
+    // It serves again from when it says so.
+    count.begin();
+    assert!(world.sleep.is_stalled(0), "the monitor was first");
+    world.sleep.end_stall(0);
+    count.rest(&world.sleep, 0);
+}
+
+/// How many workers serve, and how they go to rest.
+#[derive(Default)]
+struct Serving {
+    now: AtomicUsize,
+    rested: AtomicUsize,
+}
+
+impl Serving {
+    const ASLEEP: usize = 0x01;
+    const RETIRED: usize = 0x10;
+
+    fn begin(&self) {
+        let before = self.now.fetch_add(1, Relaxed);
+        assert!(before <= 1, "one more than there should be, at most");
+    }
+
+    fn end(&self) {
+        self.now.fetch_sub(1, Relaxed);
+    }
+
+    /// Nobody joins, see above: the second one that comes here looks how it has ended.
+    fn rest(&self, sleep: &Sleep, index: usize) {
+        let how = match sleep.fall_asleep(index, Bed::Parker, false) {
+            Rest::Asleep => Self::ASLEEP,
+            Rest::Retire => {
+                let before = self.now.fetch_sub(1, Relaxed);
+                assert_eq!(before, 2, "whoever retires leaves somebody behind");
+                Self::RETIRED
+            }
+        };
+        let first = self.rested.fetch_add(how, Relaxed);
+        if first != 0 {
+            assert_eq!(first + how, Self::ASLEEP + Self::RETIRED);
+            // Takes the lock of the list, which makes the count exact.
+            assert!(sleep.may_rest(|| false), "all that serve sleep");
+            assert_eq!(sleep.glance().sleeping(), 1, "nobody is owed any more");
+        }
+    }
+}
