@@ -5,11 +5,13 @@
 
 mod support;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::Write;
-use std::sync::Arc;
+use std::os::unix::net::UnixStream as StdStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,8 @@ use futures_lite::AsyncReadExt;
 use heist::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use heist::task::yield_now;
 use heist::time::{interval, sleep};
-use support::{bounded, lone_worker};
+use heist::{Handle, LocalRuntime, promise};
+use support::{bounded, left_alone, lone_worker};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -69,7 +72,7 @@ fn long_polls_keep_no_spawn_timer_or_socket_waiting() {
             });
             let timer = slept.wait_blocking().unwrap();
 
-            let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            let (ours, mut theirs) = StdStream::pair().unwrap();
             let (begun, begins) = channel();
             let counter = Arc::clone(&polls);
             let entered = runtime.enter();
@@ -160,4 +163,341 @@ fn sockets_and_intervals_that_are_always_ready_let_others_have_their_turn() {
             assert!(meanwhile <= most, "{what}: {meanwhile} times");
         }
     });
+}
+
+/// Tasks that never have to wait, and how that comes.
+#[derive(Clone, Copy, Debug)]
+enum Busy {
+    /// In pairs.
+    WakeEachOther,
+    WakeThemselves,
+    Yield,
+    AwaitWhatIsReady,
+    /// Each is over soon, and has spawned the next one by then.
+    SpawnTheNext,
+    /// Each is over soon, and another thread has spawned more by then.
+    ComeFromOutside,
+}
+
+const WAYS: [Busy; 6] = [
+    Busy::WakeEachOther,
+    Busy::WakeThemselves,
+    Busy::Yield,
+    Busy::AwaitWhatIsReady,
+    Busy::SpawnTheNext,
+    Busy::ComeFromOutside,
+];
+
+/// So many of them at a time, or pairs.
+const COPIES: usize = 3;
+
+/// So many of those from outside.
+const FLOOD: usize = 200;
+
+/// What busy tasks have done so far, and whether they may end.
+#[derive(Clone, Default)]
+struct Turns(Arc<(AtomicUsize, AtomicBool)>);
+
+impl Turns {
+    fn now(&self) -> usize {
+        self.0.0.load(Ordering::SeqCst)
+    }
+
+    /// One more. `false`: it was the last one.
+    fn take(&self) -> bool {
+        self.0.0.fetch_add(1, Ordering::SeqCst);
+        !self.0.1.load(Ordering::SeqCst)
+    }
+
+    fn end(&self) {
+        self.0.1.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Busy {
+    /// Fills `own` with such tasks, and returns when they run.
+    fn start(self, own: &Handle, turns: &Turns) {
+        for _ in 0..COPIES {
+            match self {
+                Self::WakeEachOther => {
+                    let wakers = Arc::default();
+                    own.spawn(play(&wakers, 0, turns.clone())).detach();
+                    own.spawn(play(&wakers, 1, turns.clone())).detach();
+                }
+                Self::WakeThemselves => {
+                    let turns = turns.clone();
+                    let wakes = poll_fn(move |cx| {
+                        cx.waker().wake_by_ref();
+                        if turns.take() {
+                            Poll::Pending
+                        } else {
+                            Poll::Ready(())
+                        }
+                    });
+                    own.spawn(wakes).detach();
+                }
+                Self::Yield => {
+                    let turns = turns.clone();
+                    let yields = async move {
+                        while turns.take() {
+                            yield_now().await;
+                        }
+                    };
+                    own.spawn(yields).detach();
+                }
+                Self::AwaitWhatIsReady => {
+                    let turns = turns.clone();
+                    let awaits = async move {
+                        let (promise, deferred) = promise();
+                        promise.set_result(()).unwrap();
+                        let ready = deferred.share();
+                        while turns.take() {
+                            ready.clone().await.unwrap();
+                        }
+                    };
+                    own.spawn(awaits).detach();
+                }
+                Self::SpawnTheNext => spawn_the_next(own.clone(), turns.clone()),
+                Self::ComeFromOutside => flood(own.clone(), turns.clone()),
+            }
+        }
+        let begun = Instant::now();
+        while turns.now() < COPIES {
+            assert!(begun.elapsed() < PATIENCE, "{self:?} do not run");
+            thread::yield_now();
+        }
+    }
+
+    /// The same in what they count.
+    fn most(self) -> usize {
+        match self {
+            Self::AwaitWhatIsReady => FEW * BUDGET,
+            // Those that were there before, and some that the worker has taken in since.
+            Self::ComeFromOutside => FEW + 2 * COPIES * FLOOD,
+            _ => FEW,
+        }
+    }
+}
+
+/// Polls of theirs before somebody else has a turn, at most.
+const FEW: usize = 61;
+
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Takes turns with another one: each wakes the other.
+fn play(
+    wakers: &Arc<[Mutex<Option<Waker>>; 2]>,
+    mine: usize,
+    turns: Turns,
+) -> impl Future<Output = ()> + use<> {
+    let wakers = Arc::clone(wakers);
+    poll_fn(move |cx| {
+        *wakers[mine].lock().unwrap() = Some(cx.waker().clone());
+        let other = wakers[1 - mine].lock().unwrap().take();
+        other.inspect(Waker::wake_by_ref);
+        if turns.take() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    })
+}
+
+fn spawn_the_next(own: Handle, turns: Turns) {
+    let next = own.clone();
+    let spawns = async move {
+        if turns.take() {
+            spawn_the_next(next, turns);
+        }
+    };
+    own.spawn(spawns).detach();
+}
+
+fn flood(own: Handle, turns: Turns) {
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let spawns = move || {
+        while !turns.0.1.load(Ordering::SeqCst) {
+            if under_way.load(Ordering::SeqCst) == FLOOD {
+                thread::yield_now();
+                continue;
+            }
+            under_way.fetch_add(1, Ordering::SeqCst);
+            let (turns, under_way) = (turns.clone(), Arc::clone(&under_way));
+            let drop_of = async move {
+                turns.take();
+                under_way.fetch_sub(1, Ordering::SeqCst);
+            };
+            own.spawn(drop_of).detach();
+        }
+    };
+    thread::spawn(spawns);
+}
+
+/// Somebody who wants a turn beside them.
+struct Other {
+    what: &'static str,
+    /// Waits for it, and says what they did meanwhile.
+    wait: fn(&Handle, &Turns) -> Told<usize>,
+    /// Whether it comes by the clock, however much they do in that time.
+    by_the_clock: fn(Busy) -> bool,
+}
+
+const OTHERS: [Other; 6] = [
+    Other {
+        what: "a spawn from outside",
+        wait: |own, turns| {
+            let polled = turns.clone();
+            let spawned = begin(own, async move { polled.now() });
+            // Counted from when it was there, however long this thread had to wait for a processor.
+            let before = turns.now();
+            heard(&spawned).map(|at| at.saturating_sub(before))
+        },
+        by_the_clock: |_| false,
+    },
+    Other {
+        what: "a wake from outside",
+        wait: |own, turns| {
+            let (wake, woken) = promise::<()>();
+            let (begun, begins) = channel();
+            let polled = turns.clone();
+            let waits = begin(own, async move {
+                begun.send(()).unwrap();
+                woken.await.unwrap();
+                polled.now()
+            });
+            heard(&begins)?;
+            wake.set_result(()).unwrap();
+            let before = turns.now();
+            heard(&waits).map(|at| at.saturating_sub(before))
+        },
+        by_the_clock: |_| false,
+    },
+    Other {
+        what: "a spawn and a wake by a task",
+        wait: |own, turns| {
+            let turns = turns.clone();
+            heard(&begin(own, async move {
+                let before = turns.now();
+                let (wake, woken) = promise::<()>();
+                let child = heist::spawn(async move { woken.await.unwrap() });
+                heist::spawn(async move { wake.set_result(()).unwrap() }).detach();
+                child.await.unwrap();
+                // The child begins, its waker runs, the child ends, this one is back.
+                (turns.now() - before) / 4
+            }))
+        },
+        // Newer ones go first, until the oldest are moved out of their way.
+        by_the_clock: |busy| matches!(busy, Busy::SpawnTheNext),
+    },
+    Other {
+        what: "a task that yields",
+        wait: |own, turns| {
+            let turns = turns.clone();
+            heard(&begin(own, async move {
+                let before = turns.now();
+                for _ in 0..TURNS {
+                    yield_now().await;
+                }
+                (turns.now() - before) / TURNS
+            }))
+        },
+        by_the_clock: |_| false,
+    },
+    Other {
+        what: "a timer",
+        wait: |own, turns| {
+            let turns = turns.clone();
+            heard(&begin(own, async move {
+                let before = turns.now();
+                sleep(MS).await;
+                turns.now() - before
+            }))
+        },
+        by_the_clock: |_| true,
+    },
+    Other {
+        what: "a socket",
+        wait: |own, turns| {
+            let (ours, mut theirs) = StdStream::pair().unwrap();
+            let (begun, begins) = channel();
+            let polled = turns.clone();
+            let reads = begin(own, async move {
+                let mut ours = UnixStream::try_from(ours).unwrap();
+                begun.send(()).unwrap();
+                ours.read_exact(&mut [0]).await.unwrap();
+                polled.now()
+            });
+            heard(&begins)?;
+            theirs.write_all(b"x").unwrap();
+            let before = turns.now();
+            heard(&reads).map(|at| at.saturating_sub(before))
+        },
+        by_the_clock: |_| true,
+    },
+];
+
+/// Spawns it, and says where its output is to be heard.
+fn begin<T: Send + 'static>(
+    own: &Handle,
+    future: impl Future<Output = T> + Send + 'static,
+) -> Receiver<T> {
+    let (tell, told) = channel();
+    own.spawn(async move { tell.send(future.await) }).detach();
+    told
+}
+
+fn heard<T>(told: &Receiver<T>) -> Told<T> {
+    told.recv_timeout(PATIENCE)
+}
+
+type Told<T> = Result<T, RecvTimeoutError>;
+
+/// Everybody has their turn beside tasks that are `busy`. `count`: and before these have done much.
+fn nobody_starves(own: &Handle, busy: Busy, count: bool) {
+    let turns = Turns::default();
+    busy.start(own, &turns);
+    for other in OTHERS {
+        let what = other.what;
+        for _ in 0..3 {
+            let meanwhile = (other.wait)(own, &turns)
+                .unwrap_or_else(|error| panic!("{busy:?}: no turn for {what}: {error}"));
+            let uncounted = !count || (other.by_the_clock)(busy);
+            let few = uncounted || meanwhile <= busy.most();
+            assert!(few, "{busy:?}: {meanwhile} before {what}");
+        }
+    }
+    turns.end();
+}
+
+#[test]
+fn tasks_that_never_wait_keep_nobody_waiting_on_a_worker() {
+    for busy in WAYS {
+        bounded(move || nobody_starves(lone_worker().handle(), busy, true));
+    }
+}
+
+#[test]
+fn tasks_that_never_wait_keep_nobody_waiting_on_several_workers() {
+    for busy in WAYS {
+        // Which of them is given a processor, and how often, is not theirs to say.
+        bounded(move || nobody_starves(left_alone(2).handle(), busy, false));
+    }
+}
+
+#[test]
+fn tasks_that_never_wait_keep_nobody_waiting_on_a_local_runtime() {
+    for busy in WAYS {
+        bounded(move || {
+            let (give, take) = channel();
+            let local = thread::spawn(move || {
+                let runtime = LocalRuntime::new().unwrap();
+                give.send(runtime.handle().clone()).unwrap();
+                runtime.run_forever();
+            });
+            let own = take.recv().unwrap();
+            nobody_starves(&own, busy, true);
+            own.stop();
+            local.join().unwrap();
+        });
+    }
 }
