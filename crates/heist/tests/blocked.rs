@@ -16,7 +16,7 @@ use heist::runtime::{Activity, Stall};
 use heist::task::{block_in_place, yield_now};
 use heist::time::sleep;
 use heist::{Runtime, Task, promise};
-use support::{bounded, runtime};
+use support::{bounded, bounded_by, runtime};
 
 /// Where blocked threads wait until somebody opens it.
 #[derive(Clone)]
@@ -218,6 +218,87 @@ fn whoever_all_blocked_workers_wait_for_is_polled() {
     });
 }
 
+/// A lock that blocks the thread, and whose guard may be kept across an await.
+#[derive(Default)]
+struct Lock(Mutex<bool>, std::sync::Condvar);
+
+struct Locked(Arc<Lock>);
+
+impl Lock {
+    fn lock(self: &Arc<Self>) -> Locked {
+        let taken = self.0.lock().unwrap();
+        let free = self.1.wait_timeout_while(taken, PATIENCE, |taken| *taken);
+        let mut taken = free.unwrap().0;
+        if *taken {
+            drop(taken);
+            panic!("whoever has the lock is not polled");
+        }
+        *taken = true;
+        Locked(Arc::clone(self))
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        *self.0.0.lock().unwrap() = false;
+        self.0.1.notify_one();
+    }
+}
+
+#[test]
+fn who_has_the_lock_that_all_workers_block_on_is_polled() {
+    const TASKS: usize = 8;
+    for workers in [1, 2, 4] {
+        bounded(move || {
+            let runtime = Runtime::builder()
+                .worker_threads(workers)
+                .max_spare_workers(TASKS)
+                .build()
+                .unwrap();
+            let (lock, sum) = (Arc::new(Lock::default()), Arc::new(AtomicUsize::new(0)));
+            let tasks: Vec<_> = (0..TASKS)
+                .map(|_| {
+                    let (lock, sum) = (Arc::clone(&lock), Arc::clone(&sum));
+                    runtime.spawn(async move {
+                        for _ in 0..3 {
+                            let locked = lock.lock();
+                            let before = sum.load(SeqCst);
+                            // It waits in the queue of a worker that takes one of the others meanwhile, and in the
+                            // driver.
+                            for _ in 0..2 * TASKS {
+                                yield_now().await;
+                            }
+                            sleep(Duration::from_millis(1)).await;
+                            sum.store(before + 1, SeqCst);
+                            drop(locked);
+                        }
+                    })
+                })
+                .collect();
+            tasks
+                .into_iter()
+                .for_each(|task| runtime.block_on(task).unwrap());
+            assert_eq!(sum.load(SeqCst), 3 * TASKS);
+        });
+    }
+}
+
+/// So many workers are left, once nobody is blocked any more.
+#[track_caller]
+fn settles_at(runtime: &Runtime, workers: usize) {
+    // Those that are too many give their places back when they would sleep.
+    let deadline = Instant::now() + PATIENCE;
+    while runtime.handle().metrics().sleeping_workers != workers {
+        assert!(
+            Instant::now() < deadline,
+            "{:?}",
+            runtime.handle().metrics()
+        );
+        runtime.block_on(runtime.spawn(yield_now())).unwrap();
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn a_hundred_blockers_get_a_bounded_number_of_threads_and_each_runs_once() {
     const TASKS: usize = 100;
@@ -246,18 +327,68 @@ fn a_hundred_blockers_get_a_bounded_number_of_threads_and_each_runs_once() {
         assert!(ran.iter().all(|ran| ran.load(SeqCst) == 1));
         let most = most.load(SeqCst);
         assert!((3..=8).contains(&most), "{most} at once");
-        // Those that are too many give their places back when they would sleep.
-        let deadline = Instant::now() + PATIENCE;
-        while runtime.handle().metrics().sleeping_workers != 2 {
-            assert!(
-                Instant::now() < deadline,
-                "{:?}",
-                runtime.handle().metrics()
-            );
-            runtime.block_on(runtime.spawn(yield_now())).unwrap();
-            thread::sleep(Duration::from_millis(1));
-        }
+        settles_at(&runtime, 2);
         assert!(runtime.shutdown(Duration::from_secs(5)).is_clean());
+    });
+}
+
+#[test]
+fn waves_of_blockers_are_served_by_the_same_threads() {
+    for (spares, waves) in [(6, 10), (98, 2)] {
+        bounded_by(Duration::from_secs(30), move || {
+            let started = Arc::new(AtomicUsize::new(0));
+            let counter = Arc::clone(&started);
+            let runtime = Runtime::builder()
+                .worker_threads(2)
+                .max_spare_workers(spares)
+                .on_thread_start(move || _ = counter.fetch_add(1, SeqCst))
+                .build()
+                .unwrap();
+            for _ in 0..waves {
+                // As many as there may be threads, all at once.
+                let gate = Gate::new();
+                let blocked = block(&runtime, 2 + spares, &gate);
+                gate.open();
+                blocked
+                    .into_iter()
+                    .for_each(|task| runtime.block_on(task).unwrap());
+            }
+            assert_eq!(started.load(SeqCst), 2 + spares);
+            settles_at(&runtime, 2);
+        });
+    }
+}
+
+#[test]
+fn that_no_further_thread_may_serve_is_told_once() {
+    bounded(|| {
+        let (tell, told) = channel();
+        let tell = Mutex::new(tell);
+        let runtime = Runtime::builder()
+            .worker_threads(2)
+            .max_spare_workers(2)
+            .exception_handler(move |e| tell.lock().unwrap().send(e.to_string()).unwrap())
+            .build()
+            .unwrap();
+        let gate = Gate::new();
+        let blocked = block(&runtime, 4, &gate);
+        let waits = runtime.spawn(async {});
+        let report = heard(&told, "there is nobody left who could serve");
+        assert!(report.contains("no further thread may serve"), "{report}");
+        while runtime.handle().metrics().stalls < 4 {
+            thread::yield_now();
+        }
+        // Time for what must not happen.
+        thread::sleep(Duration::from_millis(60));
+        // It waits, and is not lost.
+        assert!(!waits.is_finished());
+        gate.open();
+        runtime.block_on(waits).unwrap();
+        blocked
+            .into_iter()
+            .for_each(|task| runtime.block_on(task).unwrap());
+        assert!(runtime.shutdown(Duration::from_secs(5)).is_clean());
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [] as [String; 0]);
     });
 }
 
