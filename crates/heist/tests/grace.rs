@@ -6,12 +6,12 @@ mod support;
 
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use heist::task::{catch_cancel, current, yield_now};
-use heist::{LocalRuntime, Runtime, TaskError, TaskState};
+use heist::task::{block_in_place, catch_cancel, current, yield_now};
+use heist::{LocalRuntime, Runtime, TaskError, TaskState, block_on};
 use support::{Drops, bounded, runtime};
 
 const MS: Duration = Duration::from_millis(1);
@@ -103,6 +103,50 @@ fn an_end_without_a_grace_does_not_wait_for_polls_that_are_stuck() {
         }
         assert_eq!(drops.count(), 4);
     });
+}
+
+/// Ways to block until everybody has dropped the other end.
+const WAYS_TO_BLOCK: [fn(&Receiver<()>); 3] = [
+    |held| _ = held.recv(),
+    |held| _ = block_in_place(|| held.recv()),
+    |held| _ = block_on(async { held.recv() }),
+];
+
+#[test]
+fn a_poll_that_blocks_until_other_tasks_are_dropped_delays_no_end() {
+    for workers in [1, 2, 4] {
+        for block in WAYS_TO_BLOCK {
+            bounded(move || {
+                for _ in 0..10 {
+                    let runtime = runtime(workers);
+                    let (hold, held) = channel::<()>();
+                    let keep = |hold: Sender<()>| async move {
+                        let _hold = hold;
+                        pending::<()>().await;
+                    };
+                    runtime.spawn(keep(hold.clone())).detach();
+                    let (begun, begins) = channel();
+                    let ended = Drops::default();
+                    let end = ended.guard();
+                    let blocks = runtime.spawn(async move {
+                        // One in the queue of this worker, one in its LIFO slot.
+                        heist::spawn(keep(hold.clone())).detach();
+                        heist::spawn(keep(hold)).detach();
+                        begun.send(()).unwrap();
+                        block(&held);
+                        drop(end);
+                    });
+                    begins.recv().unwrap();
+                    let report = runtime.shutdown(8000 * MS);
+                    assert!(report.is_clean(), "{report:?}");
+                    assert!(report.elapsed < 8000 * MS, "{report:?}");
+                    assert_eq!(ended.count(), 1);
+                    // A root unwinds, as cancelled.
+                    _ = blocks.wait_blocking();
+                }
+            });
+        }
+    }
 }
 
 #[test]
