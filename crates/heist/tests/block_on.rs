@@ -8,6 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use heist::net::{TcpListener, TcpStream};
 use heist::task::{current, yield_now};
 use heist::time::sleep;
 use heist::{LocalRuntime, promise};
@@ -28,6 +30,35 @@ fn block_on_works_inside_a_task_even_of_a_single_worker() {
             });
             assert_eq!(runtime.block_on(task).unwrap(), 9);
         }
+    });
+}
+
+#[test]
+fn block_on_inside_a_task_of_a_single_worker_waits_for_timers_and_sockets() {
+    bounded(|| {
+        // Nobody helps but the one who comes in its place.
+        let runtime = support::lone_worker();
+        let task = runtime.spawn(async {
+            heist::block_on(async {
+                sleep(Duration::from_millis(1)).await;
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let address = listener.local_addr().unwrap();
+                let server = heist::spawn(async move {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    // One level further down, on the one who has come.
+                    heist::block_on(async {
+                        sleep(Duration::from_millis(1)).await;
+                        stream.write_all(&[6]).await.unwrap();
+                    });
+                });
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                let mut byte = [0];
+                stream.read_exact(&mut byte).await.unwrap();
+                server.wait_blocking().unwrap();
+                byte[0]
+            })
+        });
+        assert_eq!(runtime.block_on(task).unwrap(), 6);
     });
 }
 
