@@ -7,6 +7,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
@@ -19,32 +20,59 @@ fn an_idle_runtime_never_wakes_up() {
         let builder = Runtime::builder().worker_threads(4).thread_name("idle");
         let runtime = builder.build().unwrap();
         runtime.block_on(runtime.spawn(async {})).unwrap();
-
-        // It may take a moment until all have gone to sleep.
-        let mut before = switches();
-        loop {
-            thread::sleep(Duration::from_millis(50));
-            let now = switches();
-            if now == before {
-                break;
-            }
-            before = now;
-        }
-        assert!(before.len() >= 4, "{before:?}");
-        // What is measured here is time in which nothing may happen.
-        thread::sleep(Duration::from_secs(2));
-        assert_eq!(switches(), before);
+        never_wakes_up("idle-", 4);
         drop(runtime);
     });
 }
 
+#[test]
+fn a_runtime_whose_workers_were_blocked_never_wakes_up_either() {
+    const WORKERS: usize = 2;
+    bounded(|| {
+        let builder = Runtime::builder().thread_name("rested");
+        let runtime = builder.worker_threads(WORKERS).build().unwrap();
+        let all = Arc::new(Barrier::new(2 * WORKERS));
+        let blocked: Vec<_> = (0..2 * WORKERS)
+            .map(|_| {
+                let all = Arc::clone(&all);
+                runtime.spawn(async move { _ = all.wait() })
+            })
+            .collect();
+        for blocked in blocked {
+            runtime.block_on(blocked).unwrap();
+        }
+        assert!(runtime.handle().metrics().workers.len() >= 2 * WORKERS);
+        // Those who served in their place wait for the next time, for longer than that.
+        never_wakes_up("rested-", 2 * WORKERS);
+        drop(runtime);
+    });
+}
+
+/// At least so many threads have names that begin with this, and all of them stay asleep.
+fn never_wakes_up(name: &str, threads: usize) {
+    // It may take a moment until all have gone to sleep.
+    let mut before = switches(name);
+    loop {
+        thread::sleep(Duration::from_millis(50));
+        let now = switches(name);
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    assert!(before.len() >= threads, "{before:?}");
+    // What is measured here is time in which nothing may happen.
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(switches(name), before);
+}
+
 /// How often each thread of the runtime has gone to sleep or was put aside: every system call that waits counts.
-fn switches() -> BTreeMap<String, String> {
+fn switches(name: &str) -> BTreeMap<String, String> {
     let threads = fs::read_dir("/proc/self/task").unwrap();
     let status =
         threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("status")).ok());
     status
-        .filter(|status| status.starts_with("Name:\tidle-"))
+        .filter(|status| field(status, "Name:").starts_with(name))
         .map(|status| (field(&status, "Pid:"), counts(&status)))
         .collect()
 }
