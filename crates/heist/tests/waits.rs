@@ -10,9 +10,10 @@ mod support;
 use std::fs;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::thread;
 
 use heist::task::yield_now;
@@ -75,12 +76,107 @@ fn tasks_that_are_woken_at_once_wake_no_herd_of_workers() {
     });
 }
 
+/// A place for one message, and who waits for it.
+#[derive(Default)]
+struct Place(Mutex<(Option<Message>, Option<Waker>)>);
+
+type Message = [u8; 64];
+
+impl Place {
+    fn put(&self, message: Message) {
+        let mut place = self.0.lock().unwrap();
+        place.0 = Some(message);
+        let waker = place.1.take();
+        drop(place);
+        waker.inspect(Waker::wake_by_ref);
+    }
+
+    fn take(&self) -> impl Future<Output = Message> + '_ {
+        poll_fn(|cx| {
+            let mut place = self.0.lock().unwrap();
+            if let Some(message) = place.0.take() {
+                return Poll::Ready(message);
+            }
+            place.1 = Some(cx.waker().clone());
+            Poll::Pending
+        })
+    }
+}
+
+/// How often the threads of workers with this name have given their processors away because they had to wait.
+fn waits_of_workers(name: &str) -> u64 {
+    let threads = fs::read_dir("/proc/self/task").unwrap();
+    let status =
+        threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("status")).ok());
+    let worker = |status: &String| {
+        let own = field(status, "Name:");
+        own.starts_with(name) && !own.ends_with("-monitor")
+    };
+    status
+        .filter(worker)
+        .map(|status| {
+            field(&status, "voluntary_ctxt_switches:")
+                .parse::<u64>()
+                .unwrap()
+        })
+        .sum()
+}
+
+#[test]
+fn a_message_that_goes_from_task_to_task_wakes_one_worker() {
+    const WORKERS: usize = 4;
+    const TASKS: usize = size_of::<Message>();
+    const MESSAGES: u64 = 100;
+    alone(|| {
+        let builder = Runtime::builder().worker_threads(WORKERS);
+        let runtime = builder.thread_name("relay").build().unwrap();
+        let places: Arc<Vec<_>> = Arc::new((0..TASKS).map(|_| Place::default()).collect());
+        let (tell, told) = channel();
+        for task in 0..TASKS {
+            let (places, tell) = (Arc::clone(&places), tell.clone());
+            let passes_on = async move {
+                loop {
+                    let mut message = places[task].take().await;
+                    message[task] += 1;
+                    match places.get(task + 1) {
+                        Some(next) => next.put(message),
+                        None => tell.send(message).unwrap(),
+                    }
+                }
+            };
+            runtime.spawn(passes_on).detach();
+        }
+        let all_sleep = || {
+            while runtime.handle().metrics().sleeping_workers < WORKERS {
+                thread::yield_now();
+            }
+        };
+        all_sleep();
+        let before = (sleeps(&runtime), waits_of_workers("relay-"));
+        for _ in 0..MESSAGES {
+            places[0].put([0; 64]);
+            let message = told.recv().unwrap();
+            assert_eq!(message, [1; TASKS]);
+            all_sleep();
+        }
+        let sleeps = sleeps(&runtime) - before.0;
+        let waits = waits_of_workers("relay-") - before.1;
+        // It is one of each.
+        assert!(2 * sleeps < 3 * MESSAGES, "{sleeps} sleeps");
+        assert!(2 * waits < 3 * MESSAGES, "{waits} waits");
+    });
+}
+
 /// How often the calling thread has given its processor away because it had to wait.
 fn waits() -> u64 {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+    field(&status, "voluntary_ctxt_switches:").parse().unwrap()
+}
+
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
     let mut lines = status.lines();
-    let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-    count.unwrap().trim().parse().unwrap()
+    let field = lines.find_map(|line| line.strip_prefix(name));
+    field.unwrap().trim()
 }
 
 #[test]
