@@ -34,8 +34,8 @@ usage: cargo xtask COMMAND
   tidy                        layering, imports, ORDERING tags, tests named in documents
   loom [--bound N] [FILTER]   every loom model, then every mutation that a model must catch
   miri [--quick | --full]     Miri over heist-core
-  gates [--csv FILE] [--backend NAME] [GATE...]
-                              counted costs: instructions, atomic operations, syscalls, memory
+  gates [--csv FILE] [--backend NAME] [--keep] [GATE...]
+                              counted costs: instructions, atomic operations, allocations, syscalls, memory
   compare [WORKLOAD...] [--rounds N] [--workers 1,2] [--backends a,b] [--csv FILE]
                               heist and its peers, interleaved
   benchmarks [WORKLOAD...] [--rounds N]

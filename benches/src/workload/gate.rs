@@ -23,6 +23,31 @@ pub(super) fn spawn<B: Backend>(backend: B, n: u64) -> Figures {
     Figures::of("tasks", n as f64)
 }
 
+/// `n` empty tasks spawned by a worker, each awaited before the next.
+pub(super) fn join<B: Backend>(backend: B, n: u64) -> Figures {
+    on_worker(backend, async move {
+        for _ in 0..n {
+            backend.spawn(async {}).await;
+        }
+    });
+    Figures::of("tasks", n as f64)
+}
+
+/// `n` long sleeps, each polled once and dropped.
+pub(super) fn sleep<B: Backend>(backend: B, n: u64) -> Figures {
+    on_worker(
+        backend,
+        async move { super::timer::churn_one(backend, n).await },
+    );
+    Figures::of("sleeps", n as f64)
+}
+
+/// Two tasks send each other `n` messages in all over channels with room for one.
+pub(super) fn wake<B: Backend>(backend: B, n: u64) -> Figures {
+    on_worker(backend, super::wake::back_and_forth(backend, n.div_ceil(2)));
+    Figures::of("wakes", n as f64)
+}
+
 /// One task wakes itself `n` times.
 pub(super) fn yields<B: Backend>(backend: B, n: u64) -> Figures {
     on_worker(backend, async move {

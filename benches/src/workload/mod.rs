@@ -82,6 +82,9 @@ pub fn all<B: Backend>() -> Vec<Workload<B>> {
         workload("memory_pending", 1_000_000, memory::pending),
         workload("memory_sleeping", 1_000_000, memory::sleeping),
         workload("gate_spawn", 6_000, gate::spawn),
+        workload("gate_join", 6_000, gate::join),
+        workload("gate_wake", 6_000, gate::wake),
+        workload("gate_sleep", 6_000, gate::sleep),
         workload("gate_yield", 6_000, gate::yields),
     ]
 }

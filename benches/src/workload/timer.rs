@@ -25,7 +25,7 @@ pub(super) fn churn<B: Backend>(backend: B, n: u64) -> Figures {
     })
 }
 
-async fn churn_one<B: Backend>(backend: B, rounds: u64) {
+pub(super) async fn churn_one<B: Backend>(backend: B, rounds: u64) {
     for round in 1..=rounds {
         let mut sleep = pin!(backend.sleep(Duration::from_secs(60)));
         poll_fn(|context| {

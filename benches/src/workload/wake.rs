@@ -61,27 +61,30 @@ async fn pair<B: Backend>(backend: B, latch: &'static Latch) {
 /// Two tasks send one message back and forth over two channels, `n` round trips.
 pub(super) fn chan_ping_pong<B: Backend>(backend: B, n: u64) -> Figures {
     on_worker(backend, async move {
-        let (to, from) = async_channel::bounded::<u64>(1);
-        let (back_to, back_from) = async_channel::bounded::<u64>(1);
-        let echo = backend.spawn(async move {
-            while let Ok(value) = from.recv().await {
-                back_to
-                    .send(value)
-                    .await
-                    .expect("the other task waits for the answer");
-            }
-        });
         let watch = Stopwatch::start();
-        for round in 0..n {
-            to.send(round).await.expect("the echo task is there");
-            let answer = back_from.recv().await;
-            debug_assert_eq!(answer, Ok(round), "each message comes back");
-        }
-        let figures = watch.stop(n);
-        drop(to);
-        echo.await;
-        figures
+        back_and_forth(backend, n).await;
+        watch.stop(n)
     })
+}
+
+pub(super) async fn back_and_forth<B: Backend>(backend: B, rounds: u64) {
+    let (to, from) = async_channel::bounded::<u64>(1);
+    let (back_to, back_from) = async_channel::bounded::<u64>(1);
+    let echo = backend.spawn(async move {
+        while let Ok(value) = from.recv().await {
+            back_to
+                .send(value)
+                .await
+                .expect("the other task waits for the answer");
+        }
+    });
+    for round in 0..rounds {
+        to.send(round).await.expect("the echo task is there");
+        let answer = back_from.recv().await;
+        debug_assert_eq!(answer, Ok(round), "each message comes back");
+    }
+    drop(to);
+    echo.await;
 }
 
 /// A thread outside wakes a parked task of an idle runtime, `n` times.

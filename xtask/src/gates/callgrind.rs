@@ -53,6 +53,8 @@ const OWN: &[(&str, &str)] = &[
 #[derive(Debug)]
 pub(super) struct Counts {
     pub(super) instructions: f64,
+    /// Calls of the allocator that return memory.
+    pub(super) allocations: f64,
     places: Vec<Place>,
 }
 
@@ -109,10 +111,20 @@ fn ours(frames: &[String]) -> impl Iterator<Item = &String> {
         .take(3)
 }
 
+/// The functions of the C library that return memory.
+const ALLOCATORS: &[&str] = &[
+    "malloc",
+    "calloc",
+    "realloc",
+    "posix_memalign",
+    "aligned_alloc",
+];
+
 /// What a run executed.
 #[derive(Debug, Default)]
 struct Profile {
     instructions: u64,
+    allocations: u64,
     /// Of the program itself, not of the libraries that it loads: the allocator's own locks do not count.
     by_address: BTreeMap<u64, u64>,
 }
@@ -155,11 +167,13 @@ pub(super) fn difference(
     let mut places: Vec<Place> = places.into_iter().map(|(_, place)| place).collect();
     places.sort_by(|a, b| b.per_operation.total_cmp(&a.per_operation));
     let instructions = (more.instructions as f64 - less.instructions as f64) / operations;
+    let allocations = (more.allocations as f64 - less.allocations as f64) / operations;
     if instructions < 1.0 {
         return Err(format!("callgrind has counted nothing of {workload}"));
     }
     Ok(Counts {
         instructions,
+        allocations,
         places,
     })
 }
@@ -245,6 +259,7 @@ fn parse(text: &str, program: &str) -> Profile {
     let mut profile = Profile::default();
     let mut inside = false;
     let mut after_call = false;
+    let mut allocates = false;
     for line in text.lines() {
         if let Some(object) = line.strip_prefix("ob=") {
             inside = object == program;
@@ -253,8 +268,14 @@ fn parse(text: &str, program: &str) -> Profile {
             .or_else(|| line.strip_prefix("summary: "))
         {
             profile.instructions = total.trim().parse().unwrap_or(profile.instructions);
-        } else if line.starts_with("calls=") {
+        } else if let Some(callee) = line.strip_prefix("cfn=") {
+            allocates = ALLOCATORS.contains(&callee);
+        } else if let Some(count) = line.strip_prefix("calls=") {
             after_call = true;
+            if inside && allocates {
+                let count = count.split(' ').next().unwrap_or(count);
+                profile.allocations += count.parse::<u64>().unwrap_or(0);
+            }
         } else if let Some(fields) = line.strip_prefix("0x") {
             if inside
                 && !after_call
@@ -361,7 +382,14 @@ mod tests {
         let text = "events: Ir\nob=/p\nfn=f\n0x10 5 3\ncalls=1 0x99 7\n0x14 5 1000\n0x18 6 2\nob=/libc\n0x20 0 9\nob=/p\n0x10 5 4\ntotals: 1018\n";
         let profile = parse(text, "/p");
         assert_eq!(profile.instructions, 1018);
+        assert_eq!(profile.allocations, 0);
         assert_eq!(profile.by_address, BTreeMap::from([(0x10, 7), (0x18, 2)]));
+    }
+
+    #[test]
+    fn the_programs_own_allocations_are_counted() {
+        let text = "ob=/p\nfn=f\ncob=/libc\ncfn=malloc\ncalls=3 0x20 0\n0x14 5 90\ncfn=free\ncalls=2 0x30 0\n0x18 5 40\nob=/libc\nfn=g\ncfn=malloc\ncalls=7 0x20 0\n0x40 0 9\n";
+        assert_eq!(parse(text, "/p").allocations, 3);
     }
 
     #[test]
