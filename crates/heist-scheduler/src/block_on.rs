@@ -76,7 +76,9 @@ impl Blocked {
 impl Drop for Blocked {
     fn drop(&mut self) {
         if let Some((shared, index)) = &self.worker_of {
-            shared.sleep.unblock(*index);
+            if shared.sleep.unblock(*index) {
+                shared.monitor.call();
+            }
         }
     }
 }

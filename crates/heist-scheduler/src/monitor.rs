@@ -9,8 +9,10 @@
 //! | a worker is in the same poll as in the last round, and there is something in its queues or its LIFO slot | the same |
 //! | that poll is older than half of the threshold, its thread is blocked in the kernel, something waits, and nobody sleeps | counts the worker as stalled: somebody is owed in its place (`sleep`) |
 //! | the poll is older than the threshold | the same, whatever waits, and tells the user |
-//! | such a poll has ended | tells the user again |
+//! | such a poll has ended | tells the user again; the threads of the workers do it at the end of the runtime |
 //! | a thread could not be started before | tries again |
+//!
+//! A worker that has announced that it blocks is not stuck: the age of its poll begins when it is back.
 //!
 //! A poll that computes takes a processor, and another thread brings none: of those only one per two processors is stood in for,
 //! which is enough for timers and I/O. In an *emergency*, which begins when a worker is counted as stalled and lasts for some
@@ -57,15 +59,27 @@ pub struct Stall {
 #[derive(Debug)]
 pub(crate) struct Monitor {
     parker: Mutex<Option<Arc<dyn Parker>>>,
-    stalled: Mutex<Vec<Stall>>,
+    told: Mutex<Vec<Told>>,
     stalls: AtomicU64,
+}
+
+/// A stall of which the user was told, and not yet of its end.
+#[derive(Debug)]
+struct Told {
+    index: usize,
+    /// The poll.
+    seq: usize,
+    since: Instant,
+    stall: Stall,
+    /// The hook has returned: its end may be told.
+    begun: bool,
 }
 
 impl Monitor {
     pub(crate) fn new() -> Self {
         Self {
             parker: Mutex::new(None),
-            stalled: Mutex::new(Vec::new()),
+            told: Mutex::new(Vec::new()),
             stalls: AtomicU64::new(0),
         }
     }
@@ -86,7 +100,27 @@ impl Monitor {
 
     /// Those that have not ended.
     pub(crate) fn stalled(&self) -> Vec<Stall> {
-        self.stalled.lock().clone()
+        let told = self.told.lock();
+        told.iter().map(|told| told.stall.clone()).collect()
+    }
+}
+
+impl Shared {
+    /// Tells the end of those stalls that have ended. Whoever comes first takes them out of the list.
+    pub(crate) fn tell_ended_stalls(&self) {
+        let over = |told: &Told| {
+            told.begun && self.slots[told.index].own.poll_seq.load(Relaxed) != told.seq
+        };
+        let mut told = self.monitor.told.lock();
+        let (ended, last): (Vec<_>, _) = std::mem::take(&mut *told).into_iter().partition(over);
+        *told = last;
+        drop(told);
+        for told in ended {
+            let mut stall = told.stall;
+            stall.elapsed = self.platform.now().saturating_duration_since(told.since);
+            stall.ended = true;
+            tell(self, &stall);
+        }
     }
 }
 
@@ -112,6 +146,8 @@ fn watch(shared: &Arc<Shared>) {
         parker.park(pause.map(|pause| rounds.now + pause));
     }
     *shared.monitor.parker.lock() = None;
+    // Polls that end later than this are told by their threads, on the way out.
+    shared.tell_ended_stalls();
 }
 
 /// One round after the other.
@@ -149,8 +185,8 @@ struct Watched {
     activity: Activity,
     /// Somebody serves in its place, or is owed.
     covered: bool,
-    /// What the user was told.
-    told: Option<Stall>,
+    /// Whether the user was told.
+    told: bool,
 }
 
 /// What a round has found.
@@ -218,24 +254,33 @@ impl<'a> Rounds<'a> {
     /// Who has moved on, and who has not?
     fn compare(&mut self) -> Findings {
         let mut found = Findings::default();
+        let mut ended = false;
         for (index, slot) in self.shared.used_slots().iter().enumerate() {
             let seq = slot.own.poll_seq.load(Relaxed);
             if index == self.watched.len() {
-                self.watched.push(Watched::new(seq, self.now));
+                self.watched
+                    .push(Watched::new(seq, self.shared.platform.now()));
                 found.moved = true;
                 continue;
             }
             let watched = &mut self.watched[index];
             if watched.seq != seq {
                 found.moved = true;
-                let before = std::mem::replace(watched, Watched::new(seq, self.now));
-                self.tell_end(before);
+                ended |= watched.told;
+                *watched = Watched::new(seq, self.shared.platform.now());
             } else if watched.is_polling() {
-                // It may fill its LIFO slot at any time, of which it tells nobody.
-                found.stuck |= !self.shared.sleep.has_announced(index);
+                if self.shared.sleep.has_announced(index) {
+                    watched.since = self.now;
+                } else {
+                    // It may fill its LIFO slot at any time, of which it tells nobody.
+                    found.stuck = true;
+                }
                 found.waits |= slot.has_stealable() || !slot.own.lifo.is_empty();
                 found.busy_covered += usize::from(watched.is_busy() && watched.covered);
             }
+        }
+        if ended {
+            self.shared.tell_ended_stalls();
         }
         let turns = self.shared.role.turns();
         let turned = std::mem::replace(&mut self.turns, turns) != turns;
@@ -263,7 +308,7 @@ impl<'a> Rounds<'a> {
                     found.busy_covered += usize::from(self.watched[index].is_busy());
                 }
             }
-            if too_long && self.watched[index].told.is_none() {
+            if too_long && !self.watched[index].told {
                 self.tell_begin(index, age);
             }
         }
@@ -323,34 +368,35 @@ impl<'a> Rounds<'a> {
 
     fn tell_begin(&mut self, index: usize, elapsed: Duration) {
         let slot = &self.shared.slots[index];
-        let Some(task) = task_of(self.shared, slot, self.watched[index].seq) else {
+        let seq = self.watched[index].seq;
+        let Some(task) = task_of(self.shared, slot, seq) else {
             return;
         };
         self.ask(index);
+        let watched = &mut self.watched[index];
+        watched.told = true;
         let stall = Stall {
             task,
             thread: slot.occupant().name().to_owned(),
             elapsed,
-            activity: self.watched[index].activity,
+            activity: watched.activity,
             ended: false,
         };
-        self.watched[index].told = Some(stall.clone());
+        let told = Told {
+            index,
+            seq,
+            since: watched.since,
+            stall: stall.clone(),
+            begun: false,
+        };
         let monitor = &self.shared.monitor;
         monitor.stalls.fetch_add(1, Relaxed); // A count, ordered with nothing.
-        monitor.stalled.lock().push(stall.clone());
+        monitor.told.lock().push(told);
         tell(self.shared, &stall);
-    }
-
-    fn tell_end(&self, before: Watched) {
-        let Some(mut stall) = before.told else {
-            return;
-        };
-        let mut stalled = self.shared.monitor.stalled.lock();
-        stalled.retain(|other| *other != stall);
-        drop(stalled);
-        stall.elapsed = self.now.saturating_duration_since(before.since);
-        stall.ended = true;
-        tell(self.shared, &stall);
+        // Nobody else adds to the list.
+        for told in &mut *monitor.told.lock() {
+            told.begun = true;
+        }
     }
 
     /// Tries again what failed for want of a thread.
@@ -389,7 +435,7 @@ impl Watched {
             asked: None,
             activity: Activity::Unknown,
             covered: false,
-            told: None,
+            told: false,
         }
     }
 

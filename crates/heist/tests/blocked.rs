@@ -518,6 +518,86 @@ fn block_in_place_has_another_thread_serve_at_once() {
 }
 
 #[test]
+fn a_worker_that_is_back_from_block_in_place_is_looked_after() {
+    for spares in [0, 8] {
+        bounded(move || {
+            let runtime = Runtime::builder()
+                .worker_threads(2)
+                .max_spare_workers(spares)
+                .build()
+                .unwrap();
+            let (send, received) = channel();
+            let task = runtime.spawn(async move {
+                // Long enough for everybody else to go to rest, the monitor included.
+                block_in_place(|| thread::sleep(Duration::from_millis(100)));
+                heist::spawn(async move { send.send(()).unwrap() }).detach();
+                received.recv_timeout(PATIENCE)
+            });
+            let heard = runtime.block_on(task).unwrap();
+            assert_eq!(heard, Ok(()), "{spares} spares");
+        });
+    }
+}
+
+#[test]
+fn what_is_announced_is_no_stall() {
+    bounded(|| {
+        let (tell, told) = channel();
+        let tell = Mutex::new(tell);
+        let runtime = Runtime::builder()
+            .worker_threads(2)
+            .blocked_worker_threshold(Some(Duration::from_millis(2)))
+            .on_stall(move |stall| tell.lock().unwrap().send(stall.clone()).unwrap())
+            .build()
+            .unwrap();
+        let announces = runtime.spawn(async {
+            block_in_place(|| thread::sleep(Duration::from_millis(50)));
+            heist::block_on(heist::time::sleep(Duration::from_millis(50)));
+        });
+        let busy = runtime.spawn(async move {
+            // The monitor makes its rounds meanwhile.
+            while !announces.is_finished() {
+                yield_now().await;
+            }
+        });
+        runtime.block_on(busy).unwrap();
+        let task = runtime.spawn(async { thread::sleep(Duration::from_millis(50)) });
+        let own = task.id();
+        runtime.block_on(task).unwrap();
+        let first = heard(&told, "a stall that nobody has announced");
+        assert_eq!(first.task.unwrap().id(), own);
+    });
+}
+
+#[test]
+fn the_end_of_a_stall_is_told_when_the_runtime_ends_too() {
+    bounded(|| {
+        let (tell, told) = channel();
+        let tell = Mutex::new(tell);
+        let runtime = Runtime::builder()
+            .worker_threads(1)
+            .on_stall(move |stall| tell.lock().unwrap().send(stall.clone()).unwrap())
+            .build()
+            .unwrap();
+        let (send, received) = channel::<()>();
+        runtime.spawn(async move { _ = received.recv() }).detach();
+        let begin = heard(&told, "the begin of a stall");
+        let handle = runtime.handle().clone();
+        let ends = thread::spawn(move || runtime.shutdown(Duration::ZERO));
+        while begin.task.as_ref().unwrap().cancelling() == 0 {
+            thread::yield_now();
+        }
+        // Time for the monitor to go away before it.
+        thread::sleep(Duration::from_millis(30));
+        drop(send);
+        ends.join().unwrap();
+        let end = heard(&told, "its end");
+        assert!(end.ended && end.elapsed >= begin.elapsed);
+        assert_eq!(handle.metrics().stalled, []);
+    });
+}
+
+#[test]
 fn without_a_threshold_nobody_stands_in() {
     bounded(|| {
         let runtime = support::lone_worker();

@@ -18,8 +18,8 @@
 //!   in the same step) or leaves by itself. A worker that wakes up therefore learns from `leave` which one it was.
 //! * INV-2: a worker checks all queues between `fall_asleep` and its sleep. `fall_asleep` ends with a full fence.
 //! * INV-3: whoever publishes work calls `must_wake`, which begins with a full fence.
-//! * INV-4: the monitor rests only while every worker that serves is in the list. Whoever leaves the list looks afterwards
-//!   whether it does, and calls it.
+//! * INV-4: the monitor rests only while every worker that serves is in the list. Whoever leaves the list, or is back from
+//!   being blocked, looks afterwards whether it does, and calls it.
 //! * INV-5: a worker that is counted as stalled learns that before it sleeps, and as soon as it looks at the clock.
 //!
 //! # Dropped
@@ -340,13 +340,16 @@ impl Sleep {
         self.list.lock().places[index].announced > 0
     }
 
-    /// It is back. The one who serves in its place, if there is one, is one too many.
-    pub(crate) fn unblock(&self, index: usize) {
+    /// It is back. The one who serves in its place, if there is one, is one too many. As
+    /// [`must_call_monitor`](Self::must_call_monitor), for it is awake and in no list.
+    #[must_use]
+    pub(crate) fn unblock(&self, index: usize) -> bool {
         let mut list = self.list.lock();
         list.places[index].announced -= 1;
         if !list.places[index].is_blocked() {
             self.uncover(&mut list);
         }
+        self.must_call_monitor()
     }
 
     /// The monitor finds worker `index` blocked, although it has announced nothing: `still` tells whether it is in that

@@ -80,6 +80,7 @@ fn spare(shared: &Shared, old: usize, parker: &Arc<dyn Parker>) -> Option<usize>
 /// The thread ends. The last one leaves nothing in the queues.
 fn finish(shared: &Shared) {
     if shared.phase() == STOPPING {
+        shared.tell_ended_stalls();
         shared.drop_queued();
         // This thread may have put its seat back after shutdown took the seats away.
         shared.take_seats();
