@@ -49,8 +49,10 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         status => {
             println!("stress: failed ({status:?}); seeds under way: {running:?}");
-            for seed in running {
-                shrink::shrink(arguments, seed);
+            if arguments.shrink {
+                for seed in running {
+                    shrink::shrink(arguments, seed);
+                }
             }
             ExitCode::FAILURE
         }
