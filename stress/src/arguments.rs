@@ -1,8 +1,10 @@
 //! The command line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::str::FromStr;
+
+use crate::program::Cuts;
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +25,7 @@ pub(crate) struct Arguments {
     /// After how many seconds without an event a program hangs.
     pub(crate) quiet: u64,
     pub(crate) shrink: bool,
-    pub(crate) without: BTreeSet<u32>,
-    pub(crate) off: BTreeSet<String>,
+    pub(crate) cuts: Cuts,
 }
 
 impl Arguments {
@@ -38,8 +39,7 @@ impl Arguments {
             times: 1,
             quiet: 20,
             shrink: true,
-            without: BTreeSet::new(),
-            off: BTreeSet::new(),
+            cuts: Cuts::default(),
         };
         let mut words = env::args().skip(1);
         while let Some(word) = words.next() {
@@ -54,8 +54,9 @@ impl Arguments {
                 "--no-shrink" => all.shrink = false,
                 "--child" => all.mode = Mode::Child,
                 "--replay" => (all.mode, all.seed) = (Mode::Replay, number(&value()?)?),
-                "--without" => all.without = list(&value()?)?,
-                "--off" => all.off = list(&value()?)?,
+                "--without" => all.cuts.without = list(&value()?)?,
+                "--off" => all.cuts.off = list(&value()?)?,
+                "--short" => all.cuts.short = pairs(&value()?)?,
                 _ => {
                     return Err(format!(
                         "what is {word:?}? See the head of stress/src/main.rs"
@@ -72,10 +73,6 @@ impl Arguments {
         if let Some(workers) = self.workers {
             words.extend(["--workers".to_owned(), workers.to_string()]);
         }
-        if !self.off.is_empty() {
-            let off: Vec<&str> = self.off.iter().map(String::as_str).collect();
-            words.extend(["--off".to_owned(), off.join(",")]);
-        }
         words
     }
 }
@@ -87,4 +84,16 @@ fn number<T: FromStr>(word: &str) -> Result<T, String> {
 fn list<T: FromStr + Ord>(word: &str) -> Result<BTreeSet<T>, String> {
     let words = word.split(',').filter(|word| !word.is_empty());
     words.map(number).collect()
+}
+
+fn pairs(word: &str) -> Result<BTreeMap<u32, u32>, String> {
+    let words = word.split(',').filter(|word| !word.is_empty());
+    words
+        .map(|word| {
+            let (step, time) = word
+                .split_once('=')
+                .ok_or(format!("{word:?} is no STEP=TIME"))?;
+            Ok((number(step)?, number(time)?))
+        })
+        .collect()
 }

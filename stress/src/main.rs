@@ -2,18 +2,19 @@
 //!
 //! ```text
 //! stress --seconds N [--workers W] [--seed S] [--threads T] [--off KIND,...] [--no-shrink]
-//! stress --replay S [--workers W] [--without STEP,...] [--times N] [--off KIND,...] [--quiet SECONDS]
+//! stress --replay S [--workers W] [--without STEP,...] [--short STEP=TIME,...] [--times N] [--off KIND,...] [--quiet SECONDS]
 //! ```
 //!
 //! The first runs programs with the seeds from S on, T at a time, in a child process: what fails may be a hang or the
-//! end of the process. A failing program is run again with fewer and fewer steps, each time in a child, and the smallest one that
-//! still fails is printed. The second runs one program, which is printed first.
+//! end of the process. A failing program is run again with fewer and fewer steps, then with shorter ones, each time in a child, and
+//! the smallest one that still fails is printed. The second runs one program, which is printed first.
 #![allow(
     clippy::print_stdout,
     reason = "the output is the purpose of this program"
 )]
 
 mod arguments;
+mod counts;
 mod guard;
 mod oracle;
 mod parent;
@@ -30,6 +31,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arguments::{Arguments, Mode};
+use counts::Counts;
 use program::Program;
 
 fn main() -> ExitCode {
@@ -73,8 +75,8 @@ fn many(arguments: &Arguments) {
                 while begun.elapsed() < end {
                     let seed = next.fetch_add(1, SeqCst);
                     println!("{BEGIN} {seed}");
-                    let ops = run::execute(program(arguments, seed));
-                    println!("{END} {seed} {ops}");
+                    let counts = run::execute(program(arguments, seed));
+                    println!("{END} {seed} {}", counts.words());
                     if arguments.threads == 1 {
                         check_descriptors(descriptors, &format!("{} seed={seed}", oracle::FAIL));
                     }
@@ -112,13 +114,13 @@ const END: &str = "end";
 
 fn replay(arguments: &Arguments) {
     print!("{}", program(arguments, arguments.seed));
-    let mut ops = 0;
+    let mut counts = Counts::default();
     for _ in 0..arguments.times {
-        ops += run::execute(program(arguments, arguments.seed));
+        counts += run::execute(program(arguments, arguments.seed));
     }
-    println!("passed {} times, {ops} operations", arguments.times);
+    println!("passed {} times, {counts}", arguments.times);
 }
 
 fn program(arguments: &Arguments, seed: u64) -> Program {
-    Program::generate(seed, arguments.workers, &arguments.without, &arguments.off)
+    Program::generate(seed, arguments.workers, &arguments.cuts)
 }

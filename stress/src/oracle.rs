@@ -6,6 +6,7 @@
 mod callback;
 mod place;
 mod record;
+mod stalls;
 mod watch;
 mod world;
 
@@ -68,6 +69,11 @@ static QUIET: AtomicU64 = AtomicU64::new(20);
 
 fn quiet() -> Duration {
     Duration::from_secs(QUIET.load(SeqCst))
+}
+
+/// How long threads wait at most for what must come: less than it takes to see that nothing happens.
+pub(crate) fn patience() -> Duration {
+    quiet() * 4 / 5
 }
 
 /// Candidates of a shrink that hang shall not take long.

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::arguments::Arguments;
+use crate::counts::Counts;
 use crate::shrink;
 
 /// How often a line is printed.
@@ -35,6 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         .args(["--seed", &arguments.seed.to_string()])
         .args(["--threads", &arguments.threads.to_string()])
         .args(arguments.words())
+        .args(arguments.cuts.words())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
     let mut child = match command.spawn() {
@@ -63,14 +65,14 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
 fn follow(child: &mut Child) -> BTreeSet<u64> {
     let mut running = BTreeSet::new();
     let mut blamed = BTreeSet::new();
-    let (mut programs, mut ops) = (0_u64, 0_u64);
+    let (mut programs, mut counts) = (0_u64, Counts::default());
     let begun = Instant::now();
     let mut next = TICK;
-    let mut tell = |programs: u64, ops: u64, last: bool| {
+    let mut tell = |programs: u64, counts: Counts, last: bool| {
         if last || begun.elapsed() >= next {
             next = begun.elapsed() + TICK;
             let seconds = begun.elapsed().as_secs();
-            println!("{seconds:5} s: {programs} programs, {ops} operations");
+            println!("{seconds:5} s: {programs} programs, {counts}");
         }
     };
     let Some(output) = child.stdout.take() else {
@@ -78,16 +80,17 @@ fn follow(child: &mut Child) -> BTreeSet<u64> {
     };
     for line in BufReader::new(output).lines().map_while(Result::ok) {
         let words: Vec<&str> = line.split(' ').collect();
-        let number = |index: usize| words.get(index).and_then(|word| word.parse::<u64>().ok());
-        match (words[0], number(1), number(2)) {
-            (crate::BEGIN, Some(seed), None) => {
+        let seed = words.get(1).and_then(|word| word.parse::<u64>().ok());
+        let done = words.get(2..).and_then(Counts::parse);
+        match (words[0], seed, done) {
+            (crate::BEGIN, Some(seed), _) => {
                 running.insert(seed);
             }
             (crate::END, Some(seed), Some(done)) => {
                 running.remove(&seed);
                 programs += 1;
-                ops += done;
-                tell(programs, ops, false);
+                counts += done;
+                tell(programs, counts, false);
             }
             _ => {
                 let named = words.get(1).and_then(|word| word.strip_prefix("seed="));
@@ -98,6 +101,6 @@ fn follow(child: &mut Child) -> BTreeSet<u64> {
             }
         }
     }
-    tell(programs, ops, true);
+    tell(programs, counts, true);
     if blamed.is_empty() { running } else { blamed }
 }

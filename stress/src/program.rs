@@ -2,15 +2,23 @@
 //!
 //! A program is a tree of steps. The steps are numbered in the order in which they are made, so a smaller program is the seed and
 //! the numbers that were left out.
+//!
+//! # Programs that end
+//! A worker that waits in the middle of a poll for what another poll does is missing. A runtime with so many workers and spares
+//! promises to go on while fewer than all of these are, and where nobody looks after blocked workers, while fewer than the
+//! workers are that have not announced it. No program keeps more of them waiting than that, whatever the order in which its
+//! tasks run: each step that waits takes a place when it is made, and there are so many places ([`Waits`]).
+//! Those that only sleep, or compute, come back by themselves.
 
+mod cuts;
 mod maker;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+pub(crate) use cuts::Cuts;
 use fastrand::Rng;
-use maker::Maker;
+use maker::{Maker, Waits};
 
 /// Steps, one after the other.
 pub(crate) type Body = Arc<[Step]>;
@@ -29,7 +37,7 @@ pub(crate) enum Op {
     Yield(u8),
     Spin(u32),
     /// Blocks the thread, as no task should.
-    Block(u32),
+    Block(Block),
     Sleep {
         time: u32,
         how: Timer,
@@ -90,6 +98,60 @@ pub(crate) enum Op {
     Runtime {
         grace: u32,
     },
+}
+
+/// How a thread is kept from its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) how: How,
+    /// How many calls of `block_in_place` it is inside of.
+    pub(crate) in_place: u8,
+    /// Tasks are spawned inside of these, not before.
+    pub(crate) late: bool,
+    /// What is done to the task that blocks, most often while it does.
+    pub(crate) meanwhile: Option<Act>,
+    /// How the outermost `block_in_place` ends.
+    pub(crate) leave: Leave,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    Sleep(u32),
+    Compute(u32),
+    /// Until the runtime has told of it.
+    Told,
+    /// Until a task that runs the body opens a gate, or is gone.
+    Gate {
+        on: u8,
+    },
+    /// The same by a channel.
+    Channel {
+        on: u8,
+    },
+    /// For a mutex, which a task holds for some time while it blocks, too.
+    Mutex {
+        on: u8,
+        time: u32,
+    },
+    /// Until so many tasks block as well.
+    Meeting {
+        on: u8,
+        tasks: u8,
+    },
+    /// For a root that runs the body.
+    Root {
+        on: u8,
+    },
+}
+
+/// How a closure ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    Return,
+    /// It panics, and the task ends.
+    Panic,
+    /// It panics, and the task goes on.
+    Caught,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,32 +267,32 @@ pub(crate) struct Program {
     pub(crate) ends: Vec<(End, u32)>,
     /// Some runtimes look after blocked workers at once, some never.
     pub(crate) blocked_threshold: Option<u32>,
+    /// How many serve in the place of blocked workers at most.
+    pub(crate) spares: usize,
 }
 
 impl Program {
-    /// The program of a seed, without the steps in `without`, and without the kinds of steps in `off`.
-    pub(crate) fn generate(
-        seed: u64,
-        workers: Option<usize>,
-        without: &BTreeSet<u32>,
-        off: &BTreeSet<String>,
-    ) -> Self {
+    /// The program of a seed, but for what is cut.
+    pub(crate) fn generate(seed: u64, workers: Option<usize>, cuts: &Cuts) -> Self {
         // Without a number of workers they vary.
         let workers = workers.unwrap_or([1, 2, 3, 8][(seed % 4) as usize]);
-        let mut maker = Maker {
-            rng: Rng::with_seed(seed),
-            next: 0,
-            left: 0,
-            runtimes: 1,
-            endless: false,
-        };
+        let mut maker = Maker::new(Rng::with_seed(seed));
         let rng = &mut maker.rng;
         maker.runtimes = if rng.u8(..10) < 6 { 1 } else { 2 };
         maker.left = i32::from(rng.u8(2..120));
         let life = rng.bool().then(|| rng.u32(..20_000));
         maker.endless = life.is_some() || rng.bool();
         let rng = &mut maker.rng;
-        let blocked_threshold = [Some(1_000), Some(10_000), None][rng.usize(..3)];
+        maker.blocks = [0, 0, 0, 1, 2, 3][rng.usize(..6)];
+        let blocked_threshold = if maker.blocks > 0 {
+            [Some(1_000), Some(1_000), Some(2_000), Some(10_000), None][rng.usize(..5)]
+        } else {
+            [Some(1_000), Some(10_000), None][rng.usize(..3)]
+        };
+        maker.tells = blocked_threshold.is_some();
+        let spares = [0, 1, 1, 2, 3, 8, 8, 8][rng.usize(..8)];
+        maker.waits = vec![Waits::of(workers, spares, maker.tells); maker.runtimes.into()];
+        maker.nested = Waits::of(1, spares, maker.tells);
         let ends = (0..maker.runtimes)
             .map(|_| {
                 let end = match rng.u8(..8) {
@@ -250,12 +312,13 @@ impl Program {
                 let kind = match maker.rng.u8(..8) {
                     0..5 => Outside::Root(on),
                     5..7 => Outside::Foreign(on),
-                    _ if off.contains("local") => Outside::Root(on),
+                    _ if cuts.off.contains("local") => Outside::Root(on),
                     _ => Outside::Local,
                 };
-                (kind, maker.body(0))
+                // A thread that nobody misses.
+                (kind, maker.body_on(None, 0))
             })
-            .map(|(kind, body)| (kind, prune(&body, without, off)))
+            .map(|(kind, body)| (kind, cuts.apply(&body)))
             .collect();
         Self {
             seed,
@@ -265,6 +328,7 @@ impl Program {
             life,
             ends,
             blocked_threshold,
+            spares,
         }
     }
 
@@ -277,11 +341,11 @@ impl Program {
         self.outside.iter().all(|(_, body)| finite(body))
     }
 
-    /// The numbers of all steps, outer ones first.
-    pub(crate) fn steps(&self) -> Vec<u32> {
-        fn walk(body: &Body, into: &mut Vec<u32>) {
+    /// All steps, outer ones first.
+    pub(crate) fn steps(&self) -> Vec<&Step> {
+        fn walk<'a>(body: &'a Body, into: &mut Vec<&'a Step>) {
             for step in body.iter() {
-                into.push(step.number);
+                into.push(step);
                 step.bodies.iter().for_each(|body| walk(body, into));
             }
         }
@@ -293,27 +357,17 @@ impl Program {
     }
 }
 
-fn prune(body: &Body, without: &BTreeSet<u32>, off: &BTreeSet<String>) -> Body {
-    let kept = body
-        .iter()
-        .filter(|step| !without.contains(&step.number) && !off.contains(step.op.kind().as_str()));
-    kept.map(|step| Step {
-        bodies: step
-            .bodies
-            .iter()
-            .map(|body| prune(body, without, off))
-            .collect(),
-        ..step.clone()
-    })
-    .collect()
-}
-
 impl Op {
-    /// Its name, as `--off` takes it.
-    pub(crate) fn kind(&self) -> String {
-        let text = format!("{self:?}");
-        let end = text.find([' ', '(']).unwrap_or(text.len());
-        text[..end].to_lowercase()
+    /// How long it takes, if that may be changed.
+    pub(crate) fn time(&mut self) -> Option<&mut u32> {
+        match self {
+            Self::Spin(time) | Self::Sleep { time, .. } | Self::Timeout(time) => Some(time),
+            Self::Block(Block {
+                how: How::Sleep(time) | How::Compute(time) | How::Mutex { time, .. },
+                ..
+            }) => Some(time),
+            _ => None,
+        }
     }
 }
 
@@ -341,8 +395,14 @@ impl fmt::Display for Program {
         }
         writeln!(
             f,
-            "seed {}: {} runtimes of {} workers, life {:?}, ends {:?}, blocked after {:?}",
-            self.seed, self.runtimes, self.workers, self.life, self.ends, self.blocked_threshold
+            "seed {}: {} runtimes of {} workers and {} spares, life {:?}, ends {:?}, blocked after {:?}",
+            self.seed,
+            self.runtimes,
+            self.workers,
+            self.spares,
+            self.life,
+            self.ends,
+            self.blocked_threshold
         )?;
         for (kind, body) in &self.outside {
             writeln!(f, "  thread {kind:?}")?;
@@ -351,3 +411,6 @@ impl fmt::Display for Program {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

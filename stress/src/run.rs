@@ -13,6 +13,7 @@ use heist::runtime::ShutdownReport;
 use heist::task::try_current;
 use heist::{Runtime, TaskError};
 
+use crate::counts::Counts;
 use crate::oracle::{Kind, Place, World};
 use crate::program::{Body, End, Outside, Program};
 use crate::steps::{Scene, run};
@@ -24,8 +25,8 @@ const IMPATIENT: Duration = Duration::from_millis(30);
 /// What `drop` gives.
 const DROP_GRACE: Duration = Duration::from_millis(10);
 
-/// Runs a program from its beginning to its end. Returns how many steps it did.
-pub(crate) fn execute(program: Program) -> u64 {
+/// Runs a program from its beginning to its end. Returns what it did.
+pub(crate) fn execute(program: Program) -> Counts {
     let world = World::new(program);
     let runtimes: Vec<_> = (0..world.program.runtimes).map(|_| open(&world)).collect();
     let (done, over) = channel();
@@ -43,6 +44,7 @@ pub(crate) fn execute(program: Program) -> u64 {
         None if world.program.ends_by_itself() => {
             while over.recv().is_ok() {}
             world.settle();
+            world.check_rest();
         }
         None => {
             let until = Instant::now() + IMPATIENT;
@@ -60,7 +62,7 @@ pub(crate) fn execute(program: Program) -> u64 {
         }
     }
     world.finish();
-    world.ops()
+    world.counts()
 }
 
 pub(crate) fn micros(time: u32) -> Duration {
@@ -68,14 +70,9 @@ pub(crate) fn micros(time: u32) -> Duration {
 }
 
 fn open(world: &Arc<World>) -> (Arc<Place>, Runtime) {
-    let place = world.add_place();
-    let threshold = world.program.blocked_threshold.map(micros);
+    let place = world.add_place(world.program.workers);
     // What `drop` uses.
-    let builder = place
-        .builder()
-        .worker_threads(world.program.workers)
-        .blocked_worker_threshold(threshold)
-        .shutdown_grace(DROP_GRACE);
+    let builder = place.builder(world).shutdown_grace(DROP_GRACE);
     match builder.build() {
         Ok(runtime) => {
             place.open(runtime.handle().clone());
@@ -163,9 +160,9 @@ fn outside(world: &Arc<World>, kind: Outside, body: &Body) {
 }
 
 fn local(world: &Arc<World>, body: &Body) {
-    let place = world.add_place();
+    let place = world.add_place(1);
     place.adopt_thread();
-    let runtime = match place.builder().build_local() {
+    let runtime = match place.builder(world).build_local() {
         Ok(runtime) => runtime,
         Err(error) => world.fail(&format!("no local runtime: {error}")),
     };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::arguments::Arguments;
 use crate::parent::this_program;
-use crate::program::Program;
+use crate::program::{Cuts, Program};
 
 /// How often a candidate is run: most failures are races.
 const TIMES: u32 = 40;
@@ -17,83 +17,138 @@ const QUIET: &str = "5";
 /// How long a candidate may take, and all of them.
 const LIMIT: Duration = Duration::from_secs(60);
 const ALL: Duration = Duration::from_secs(240);
+/// Below so many microseconds a step is short.
+const SHORTEST: u32 = 100;
 
 /// Prints the smallest program found that still fails.
 pub(crate) fn shrink(arguments: &Arguments, seed: u64) {
     let begun = Instant::now();
-    let mut without = arguments.without.clone();
-    let command = |without: &str, times: u32| {
-        let words = arguments.words().join(" ");
-        format!("--replay {seed} {words} --without {without} --times {times}")
+    let mut shrink = Shrink {
+        arguments,
+        seed,
+        times: TIMES,
+        until: begun + ALL,
+        cuts: arguments.cuts.clone(),
     };
-    let mut times = TIMES;
-    while !fails(arguments, seed, &join(&without), times) {
-        times *= 4;
-        if times > MOST {
-            let command = command(&join(&without), MOST);
+    while !shrink.fails(&shrink.cuts) {
+        shrink.times *= 4;
+        if shrink.times > MOST {
+            shrink.times = MOST;
+            let command = shrink.command();
             println!("stress: seed {seed} did not fail again: {command}");
             return;
         }
     }
     // It has just failed at about half of these: a candidate gets a fair chance.
-    let times = if times > TIMES {
-        MOST.min(times * 2)
-    } else {
-        TIMES
-    };
-    let all = Program::generate(seed, arguments.workers, &without, &arguments.off).steps();
-    // Outer steps come first, and take their bodies with them.
-    let mut size = all.len().div_ceil(2).max(1);
-    loop {
-        for part in all.chunks(size) {
-            let mut fewer = without.clone();
-            fewer.extend(part);
-            if fewer.len() > without.len() && fails(arguments, seed, &join(&fewer), times) {
-                without = fewer;
-            }
-            if begun.elapsed() > ALL {
-                break;
-            }
-        }
-        if size == 1 || begun.elapsed() > ALL {
-            break;
-        }
-        size = size.div_ceil(2);
+    if shrink.times > TIMES {
+        shrink.times = MOST.min(shrink.times * 2);
     }
-    let smallest = Program::generate(seed, arguments.workers, &without, &arguments.off);
+    shrink.drop_steps();
+    shrink.shorten_steps();
     println!(
         "stress: the smallest that still fails: {}",
-        command(&join(&without), times)
+        shrink.command()
     );
-    println!("{smallest}");
+    println!("{}", shrink.program());
 }
 
-fn join(numbers: &std::collections::BTreeSet<u32>) -> String {
-    let words: Vec<String> = numbers.iter().map(u32::to_string).collect();
-    words.join(",")
+/// A program that gets smaller.
+struct Shrink<'a> {
+    arguments: &'a Arguments,
+    seed: u64,
+    /// How often a candidate is run.
+    times: u32,
+    until: Instant,
+    /// What it fails without.
+    cuts: Cuts,
 }
 
-/// Whether the program fails, or hangs, in one of some runs.
-fn fails(arguments: &Arguments, seed: u64, without: &str, times: u32) -> bool {
-    let child = this_program()
-        .args(["--replay", &seed.to_string(), "--without", without])
-        .args(["--times", &times.to_string()])
-        .args(["--quiet", QUIET])
-        .args(arguments.words())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut child) = child else { return false };
-    let begun = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return !status.success(),
-            Ok(None) if begun.elapsed() < LIMIT => thread::sleep(Duration::from_millis(5)),
-            _ => {
-                let _ = child.kill();
-                let _ = child.wait();
-                // So few runs take that long only if one of them hangs; the child itself knows of those that only wait.
-                return times <= TIMES;
+impl Shrink<'_> {
+    fn program(&self) -> Program {
+        Program::generate(self.seed, self.arguments.workers, &self.cuts)
+    }
+
+    fn command(&self) -> String {
+        let mut words = self.arguments.words();
+        words.extend(self.cuts.words());
+        let (seed, words, times) = (self.seed, words.join(" "), self.times);
+        format!("--replay {seed} {words} --times {times}")
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() > self.until
+    }
+
+    /// Makes these cuts, unless it then fails no more.
+    fn try_cuts(&mut self, cuts: Cuts) -> bool {
+        let fails = self.fails(&cuts);
+        if fails {
+            self.cuts = cuts;
+        }
+        fails
+    }
+
+    fn drop_steps(&mut self) {
+        let all: Vec<u32> = self.program().steps().iter().map(|s| s.number).collect();
+        // Outer steps come first, and take their bodies with them.
+        let mut size = all.len().div_ceil(2).max(1);
+        loop {
+            for part in all.chunks(size) {
+                let mut cuts = self.cuts.clone();
+                cuts.without.extend(part);
+                if cuts.without.len() > self.cuts.without.len() {
+                    self.try_cuts(cuts);
+                }
+                if self.is_over() {
+                    return;
+                }
+            }
+            if size == 1 {
+                return;
+            }
+            size = size.div_ceil(2);
+        }
+    }
+
+    fn shorten_steps(&mut self) {
+        let program = self.program();
+        for step in program.steps() {
+            let mut op = step.op;
+            let Some(time) = op.time() else { continue };
+            while *time > SHORTEST && !self.is_over() {
+                *time /= 4;
+                let mut cuts = self.cuts.clone();
+                cuts.short.insert(step.number, *time);
+                if !self.try_cuts(cuts) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether the program fails, or hangs, in one of some runs.
+    fn fails(&self, cuts: &Cuts) -> bool {
+        let child = this_program()
+            .args(["--replay", &self.seed.to_string()])
+            .args(["--times", &self.times.to_string()])
+            .args(["--quiet", QUIET])
+            .args(self.arguments.words())
+            .args(cuts.words())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(mut child) = child else { return false };
+        let begun = Instant::now();
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) => return !status.success(),
+                Ok(None) if begun.elapsed() < LIMIT => thread::sleep(Duration::from_millis(5)),
+                _ => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    // So few runs take that long only if one of them hangs; the child itself knows of those that only wait.
+                    return self.times <= TIMES;
+                }
             }
         }
     }

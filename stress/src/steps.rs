@@ -1,6 +1,7 @@
 //! What each step of a program does.
 
 mod acts;
+mod blocks;
 mod callbacks;
 mod calls;
 mod promises;
@@ -24,6 +25,7 @@ use crate::program::{Body, CatchEnd, Op, Step, Timer};
 use crate::run::{caught, micros};
 use crate::streams;
 use crate::watched::{Boxed, Output, Watched};
+use blocks::do_block;
 use calls::do_calls;
 use promises::do_promise;
 use storm::storm;
@@ -94,7 +96,7 @@ async fn one(scene: &Scene, step: &Step, kept: &mut Vec<Task<Output>>) {
                 std::hint::spin_loop();
             }
         }
-        Op::Block(time) => thread::sleep(micros(time)),
+        Op::Block(block) => do_block(scene, step, block, kept).await,
         Op::Sleep { time, how } => do_sleep(scene, micros(time), how).await,
         Op::Timeout(time) => do_timeout(scene, micros(time), step).await,
         Op::Interval { time, ticks } => do_interval(scene, micros(time), ticks).await,
@@ -114,6 +116,7 @@ async fn one(scene: &Scene, step: &Step, kept: &mut Vec<Task<Output>>) {
             finish(scene, task, then, kept).await;
         }
         Op::BlockOn { on } => {
+            scene.world.count_wait();
             let place = scene.world.place(on);
             let body = Arc::clone(&step.bodies[0]);
             let inner = Scene::outside(&scene.world);
@@ -293,8 +296,8 @@ impl Drop for InCatch<'_> {
 /// A runtime of its own, which ends here, in the middle of a poll.
 async fn nested_runtime(scene: &Scene, step: &Step, grace: Duration) {
     let world = &scene.world;
-    let place = world.add_place();
-    let builder = place.builder().worker_threads(1).shutdown_grace(grace);
+    let place = world.add_place(1);
+    let builder = place.builder(world).shutdown_grace(grace);
     let runtime = match builder.build() {
         Ok(runtime) => runtime,
         Err(error) => world.fail(&format!("no runtime: {error}")),

@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 use heist::runtime::{ExceptionKind, ShutdownReport};
 use heist::{Handle, TaskId, TaskRef};
 
+use super::stalls::Stalls;
 use super::{PLACE, World, lock, stamp};
+use crate::run::micros;
 
 /// One runtime of a program.
 pub(crate) struct Place {
     pub(super) key: u64,
+    pub(super) workers: usize,
     pub(super) handle: OnceLock<Handle>,
     /// The stamp of the moment before its shutdown began; 0 before.
     pub(super) closing: AtomicU64,
@@ -23,6 +26,7 @@ pub(crate) struct Place {
     pub(super) reported: Mutex<HashSet<TaskId>>,
     /// The report names threads that have not ended: they may be in callbacks.
     pub(super) has_left_threads: AtomicBool,
+    pub(crate) stalls: Stalls,
     pub(super) exceptions: Mutex<BTreeMap<u64, u32>>,
     pub(super) started: AtomicU32,
     pub(super) stopped: AtomicU32,
@@ -54,14 +58,21 @@ impl Place {
     }
 
     /// The settings by which its runtime tells what it does.
-    pub(crate) fn builder(self: &Arc<Self>) -> heist::Builder {
+    pub(crate) fn builder(self: &Arc<Self>, world: &Arc<World>) -> heist::Builder {
         // The runtime is reached from here: it must not keep this alive in turn.
-        let (begin, end, told) = (
+        let (begin, end, told, stalled) = (
+            Arc::downgrade(self),
             Arc::downgrade(self),
             Arc::downgrade(self),
             Arc::downgrade(self),
         );
+        let threshold = world.program.blocked_threshold.map(micros);
+        let (world, spares) = (Arc::downgrade(world), world.program.spares);
         heist::Runtime::builder()
+            .worker_threads(self.workers)
+            .blocked_worker_threshold(threshold)
+            .max_spare_workers(spares)
+            .on_stall(move |stall| Stalls::on_stall(&world, &stalled, stall))
             .on_thread_start(move || {
                 if let Some(place) = begin.upgrade() {
                     place.adopt_thread();
@@ -74,9 +85,11 @@ impl Place {
                 }
             })
             .exception_handler(move |exception| {
+                let Some(place) = told.upgrade() else { return };
+                place.stalls.on_exception(exception);
                 let lost = exception.kind() == ExceptionKind::NeverRetrieved;
                 let id = exception.task().filter(|_| lost);
-                if let (Some((id, _)), Some(place)) = (id, told.upgrade()) {
+                if let Some((id, _)) = id {
                     *lock(&place.exceptions).entry(id.get()).or_default() += 1;
                 }
             })

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use heist::{Handle, TaskRef};
 
+use super::stalls::Stalls;
 use super::watch::{FAIL, FAILING, WORLDS};
-use super::{Kind, Place, Record, lock, quiet, stamp};
+use super::{Kind, PLACE, Place, Record, lock, quiet, stamp};
+use crate::counts::Counts;
 use crate::guard::{Guard, GuardId};
 use crate::program::Program;
 
@@ -26,6 +28,12 @@ pub(crate) struct World {
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) local_roots: Mutex<Vec<TaskRef>>,
     pub(super) ops: AtomicU64,
+    /// Of these, the ones that block.
+    blocks: AtomicU64,
+    /// Calls of `block_in_place`.
+    in_place: AtomicU64,
+    /// Threads that waited for what others do.
+    waits: AtomicU64,
     pub(super) beats: AtomicU64,
 }
 
@@ -40,6 +48,9 @@ impl World {
             threads: Mutex::default(),
             local_roots: Mutex::default(),
             ops: AtomicU64::new(0),
+            blocks: AtomicU64::new(0),
+            in_place: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
             beats: AtomicU64::new(0),
         });
         let mut worlds = lock(&WORLDS);
@@ -49,8 +60,30 @@ impl World {
         world
     }
 
-    pub(crate) fn ops(&self) -> u64 {
-        self.ops.load(SeqCst)
+    /// What it has done.
+    pub(crate) fn counts(&self) -> Counts {
+        let (mut stalls, mut stand_ins) = (0, 0);
+        for place in lock(&self.places).iter() {
+            let slots = place.handle.get().map(|handle| handle.metrics().workers);
+            let beyond = slots.map_or(0, |slots| slots.len().saturating_sub(place.workers));
+            stalls += place.stalls.begins();
+            stand_ins += beyond as u64;
+        }
+        let [ops, blocks, in_place, waits] =
+            [&self.ops, &self.blocks, &self.in_place, &self.waits].map(|count| count.load(SeqCst));
+        Counts([ops, blocks, in_place, waits, stalls, stand_ins])
+    }
+
+    pub(crate) fn count_block(&self) {
+        self.blocks.fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn count_in_place(&self) {
+        self.in_place.fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn count_wait(&self) {
+        self.waits.fetch_add(1, SeqCst);
     }
 
     pub(crate) fn beat(&self) {
@@ -62,16 +95,18 @@ impl World {
         self.beat();
     }
 
-    /// Another runtime; it has yet to be opened.
-    pub(crate) fn add_place(&self) -> Arc<Place> {
+    /// Another runtime, with so many workers; it has yet to be opened.
+    pub(crate) fn add_place(&self, workers: usize) -> Arc<Place> {
         let place = Arc::new(Place {
             key: stamp(),
+            workers,
             handle: OnceLock::new(),
             closing: AtomicU64::new(0),
             closing_at: OnceLock::new(),
             closed: AtomicBool::new(false),
             reported: Mutex::default(),
             has_left_threads: AtomicBool::new(false),
+            stalls: Stalls::default(),
             exceptions: Mutex::default(),
             started: AtomicU32::new(0),
             stopped: AtomicU32::new(0),
@@ -82,6 +117,12 @@ impl World {
 
     pub(crate) fn place(&self, index: u8) -> Arc<Place> {
         Arc::clone(&lock(&self.places)[usize::from(index)])
+    }
+
+    /// The one that this thread belongs to.
+    pub(crate) fn place_here(&self) -> Option<Arc<Place>> {
+        let here = |place: &&Arc<Place>| place.key == PLACE.get();
+        lock(&self.places).iter().find(here).cloned()
     }
 
     /// Whether any runtime has begun to end.
@@ -169,11 +210,25 @@ impl World {
             record.check_callbacks(self);
             self.check_exceptions(record);
         }
+        for place in self.all_places() {
+            place.check_stalls(self);
+        }
         for check in lock(&self.checks).iter() {
             if let Some(problem) = check() {
                 self.fail(&problem);
             }
         }
+    }
+
+    /// Nothing is left that runs, and nobody has ended a runtime.
+    pub(crate) fn check_rest(&self) {
+        for place in self.all_places() {
+            place.check_rest(self);
+        }
+    }
+
+    fn all_places(&self) -> Vec<Arc<Place>> {
+        lock(&self.places).clone()
     }
 
     /// Waits until nothing is left that runs.
