@@ -1,7 +1,6 @@
 //! What a runtime tells of polls that take too long: a begin, then an end.
 //!
-//! Each begin has its end once nothing is left that runs, if the runtime is not about to end. In a runtime that ends the monitor stops
-//! before the last polls are over: those stay listed, and are not told of again.
+//! Each begin has its end once nothing is left that runs, whatever else happens, and when a shutdown has returned that left no threads.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, Weak};
@@ -98,7 +97,7 @@ impl Stalls {
     }
 
     /// What is wrong with what was told, once nobody tells anything any more.
-    fn problem(&self, metrics: &Metrics) -> Option<String> {
+    fn problem(&self, metrics: &Metrics, left_threads: bool) -> Option<String> {
         let told = lock(&self.told);
         let (panics, reports) = (self.panics.load(SeqCst), self.reports.load(SeqCst));
         if (metrics.stalls, &metrics.stalled) != (told.begins, &told.open) {
@@ -106,6 +105,8 @@ impl Stalls {
                 "{} stalls were told of, {:?} of them last",
                 told.begins, told.open
             ))
+        } else if !told.open.is_empty() && !left_threads {
+            Some(format!("nobody is told of the ends of {:?}", told.open))
         } else if panics != reports {
             Some(format!(
                 "a hook panicked {panics} times, which was reported {reports} times"
@@ -155,7 +156,7 @@ impl Place {
             let over = metrics.stalled.is_empty() && lock(&self.stalls.told).open.is_empty();
             if over && metrics.sleeping_workers == self.workers {
                 looks += 1;
-            } else {
+            } else if over {
                 looks = 0;
                 // Who is one too many gives its place back when it would sleep.
                 handle.spawn(yield_now()).detach();
@@ -176,7 +177,8 @@ impl Place {
             return;
         };
         let begun = Instant::now();
-        while let Some(problem) = self.stalls.problem(&handle.metrics()) {
+        let left_threads = self.has_left_threads.load(SeqCst);
+        while let Some(problem) = self.stalls.problem(&handle.metrics(), left_threads) {
             if begun.elapsed() > patience() {
                 world.fail(&format!("{problem}: {:?}", handle.metrics()));
             }

@@ -278,8 +278,7 @@ impl Maker {
         }
     }
 
-    /// Whether it is certain that somebody is told of a poll that takes too long. The monitor may rest beside one that has announced
-    /// that it blocks.
+    /// Whether somebody is told of a poll that takes too long: not if the worker has announced that it blocks.
     fn is_told(&self, announced: bool) -> bool {
         self.tells && self.home.is_some() && !self.rooted && !announced
     }
