@@ -208,6 +208,10 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "monitor-uncalled",
     ),
     (
+        "a_blocked_worker_is_back_while_the_monitor_lies_down",
+        "monitor-uncalled",
+    ),
+    (
         "a_poll_ends_while_it_is_counted_as_stalled",
         "stall-never-over",
     ),

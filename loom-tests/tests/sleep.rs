@@ -61,6 +61,14 @@ fn a_worker_gets_up_while_the_monitor_lies_down() {
 }
 
 #[test]
+fn a_blocked_worker_is_back_while_the_monitor_lies_down() {
+    explore(
+        "a_blocked_worker_is_back_while_the_monitor_lies_down",
+        models::a_blocked_worker_is_back_while_the_monitor_lies_down,
+    );
+}
+
+#[test]
 fn a_poll_ends_while_it_is_counted_as_stalled() {
     explore(
         "a_poll_ends_while_it_is_counted_as_stalled",

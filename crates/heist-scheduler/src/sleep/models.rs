@@ -302,6 +302,20 @@ pub fn a_worker_gets_up_while_the_monitor_lies_down() {
     assert_eq!(calls, usize::from(rests), "a monitor that rests is called");
 }
 
+/// Claim 4: the monitor lies down to rest while the only worker, which has announced that it blocks, comes back.
+pub fn a_blocked_worker_is_back_while_the_monitor_lies_down() {
+    let world = World::with_slots(2, 1);
+    world.sleep.move_in(0, parker());
+    assert!(world.sleep.block(0));
+    let monitor = thread::spawn({
+        let world = Arc::clone(&world);
+        move || world.sleep.may_rest(|| false)
+    });
+    let called = world.sleep.unblock(0);
+    let rests = monitor.join().expect("no panic");
+    assert_eq!(called, rests, "a monitor that rests is called");
+}
+
 /// Claim 5: a worker comes out of a long poll and falls asleep while the monitor counts it as stalled.
 pub fn a_poll_ends_while_it_is_counted_as_stalled() {
     let world = World::with_slots(2, 1);
