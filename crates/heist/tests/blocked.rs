@@ -2,68 +2,23 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
+#[path = "support/blocks.rs"]
+mod blocks;
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use blocks::{Gate, PATIENCE, block, heard};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use heist::net::{TcpListener, TcpStream};
-use heist::runtime::{Activity, Stall};
 use heist::task::{block_in_place, yield_now};
 use heist::time::sleep;
-use heist::{Runtime, Task, promise};
+use heist::{Runtime, promise};
 use support::{bounded, bounded_by, runtime};
-
-/// Where blocked threads wait until somebody opens it.
-#[derive(Clone)]
-struct Gate(Arc<(Mutex<bool>, std::sync::Condvar)>);
-
-impl Gate {
-    fn new() -> Self {
-        Self(Arc::new((Mutex::new(false), std::sync::Condvar::new())))
-    }
-
-    fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
-        self.0.1.notify_all();
-    }
-
-    fn wait(&self) {
-        let open = self.0.0.lock().unwrap();
-        drop(self.0.1.wait_while(open, |open| !*open).unwrap());
-    }
-}
-
-/// Blocks that many workers, each inside of a poll, and returns when all are.
-fn block(runtime: &Runtime, tasks: usize, gate: &Gate) -> Vec<Task<()>> {
-    let (inside, entered) = channel();
-    let blocked: Vec<_> = (0..tasks)
-        .map(|_| {
-            let (inside, gate) = (inside.clone(), gate.clone());
-            runtime.spawn(async move {
-                inside.send(()).unwrap();
-                gate.wait();
-            })
-        })
-        .collect();
-    for _ in 0..tasks {
-        entered
-            .recv_timeout(PATIENCE)
-            .expect("a thread for each of them");
-    }
-    blocked
-}
-
-const PATIENCE: Duration = Duration::from_secs(8);
-
-fn heard<T>(from: &Receiver<T>, what: &str) -> T {
-    from.recv_timeout(PATIENCE)
-        .unwrap_or_else(|_| panic!("{what}"))
-}
 
 #[test]
 fn spawns_timers_and_io_go_on_while_every_worker_is_blocked() {
@@ -360,39 +315,6 @@ fn waves_of_blockers_are_served_by_the_same_threads() {
 }
 
 #[test]
-fn that_no_further_thread_may_serve_is_told_once() {
-    bounded(|| {
-        let (tell, told) = channel();
-        let tell = Mutex::new(tell);
-        let runtime = Runtime::builder()
-            .worker_threads(2)
-            .max_spare_workers(2)
-            .exception_handler(move |e| tell.lock().unwrap().send(e.to_string()).unwrap())
-            .build()
-            .unwrap();
-        let gate = Gate::new();
-        let blocked = block(&runtime, 4, &gate);
-        let waits = runtime.spawn(async {});
-        let report = heard(&told, "there is nobody left who could serve");
-        assert!(report.contains("no further thread may serve"), "{report}");
-        while runtime.handle().metrics().stalls < 4 {
-            thread::yield_now();
-        }
-        // Time for what must not happen.
-        thread::sleep(Duration::from_millis(60));
-        // It waits, and is not lost.
-        assert!(!waits.is_finished());
-        gate.open();
-        runtime.block_on(waits).unwrap();
-        blocked
-            .into_iter()
-            .for_each(|task| runtime.block_on(task).unwrap());
-        assert!(runtime.shutdown(Duration::from_secs(5)).is_clean());
-        assert_eq!(told.try_iter().collect::<Vec<_>>(), [] as [String; 0]);
-    });
-}
-
-#[test]
 fn polls_that_compute_do_not_breed_threads() {
     bounded(|| {
         let runtime = runtime(2);
@@ -422,76 +344,6 @@ fn polls_that_compute_do_not_breed_threads() {
         hogs.into_iter()
             .for_each(|task| runtime.block_on(task).unwrap());
         assert!(slots <= allowed, "{slots} workers, {allowed} allowed");
-    });
-}
-
-#[test]
-fn a_stall_is_told_while_it_lasts_and_when_it_has_ended() {
-    bounded(|| {
-        let (tell, told) = channel::<Stall>();
-        let tell = Mutex::new(tell);
-        let runtime = Runtime::builder()
-            .worker_threads(1)
-            .thread_name("stalls")
-            .on_stall(move |stall| tell.lock().unwrap().send(stall.clone()).unwrap())
-            .build()
-            .unwrap();
-        let gate = Gate::new();
-        let shut = gate.clone();
-        let entered = runtime.enter();
-        let task = heist::task::Builder::new()
-            .name("blocks")
-            .spawn(async move { shut.wait() });
-        drop(entered);
-        let begin = heard(&told, "it is told while it lasts");
-        assert!(!task.is_finished() && !begin.ended);
-        let view = begin.task.clone().expect("the task is known");
-        assert_eq!((view.name(), view.id()), ("blocks".to_owned(), task.id()));
-        assert_eq!(view.spawn_location(), task.task_ref().spawn_location());
-        assert!(begin.elapsed >= Duration::from_millis(10), "{begin:?}");
-        assert!(begin.thread.starts_with("stalls-"), "{begin:?}");
-        if cfg!(target_os = "linux") {
-            assert!(
-                matches!(begin.activity, Activity::Blocked { .. }),
-                "{begin:?}"
-            );
-        }
-        let metrics = runtime.handle().metrics();
-        assert_eq!(
-            (metrics.stalls, &metrics.stalled[..]),
-            (1, &[begin.clone()][..])
-        );
-        gate.open();
-        let end = heard(&told, "it is told when it has ended");
-        assert!(end.ended && end.elapsed >= begin.elapsed, "{end:?}");
-        assert_eq!(end.task, begin.task);
-        runtime.block_on(task).unwrap();
-        assert!(runtime.handle().metrics().stalled.is_empty());
-        assert!(told.try_recv().is_err(), "once each");
-    });
-}
-
-#[test]
-fn a_hook_for_stalls_that_panics_is_reported_and_called_again() {
-    bounded(|| {
-        let (tell, told): (Sender<String>, _) = channel();
-        let tell = Mutex::new(tell);
-        let runtime = Runtime::builder()
-            .worker_threads(1)
-            .on_stall(|stall| panic!("ended: {}", stall.ended))
-            .exception_handler(move |e| tell.lock().unwrap().send(e.to_string()).unwrap())
-            .build()
-            .unwrap();
-        let gate = Gate::new();
-        let blocked = block(&runtime, 1, &gate);
-        let first = heard(&told, "the panic is reported");
-        assert!(first.contains("on_stall panicked: ended: false"), "{first}");
-        gate.open();
-        let second = heard(&told, "and the next one");
-        assert!(second.contains("ended: true"), "{second}");
-        blocked
-            .into_iter()
-            .for_each(|task| runtime.block_on(task).unwrap());
     });
 }
 
@@ -537,64 +389,6 @@ fn a_worker_that_is_back_from_block_in_place_is_looked_after() {
             assert_eq!(heard, Ok(()), "{spares} spares");
         });
     }
-}
-
-#[test]
-fn what_is_announced_is_no_stall() {
-    bounded(|| {
-        let (tell, told) = channel();
-        let tell = Mutex::new(tell);
-        let runtime = Runtime::builder()
-            .worker_threads(2)
-            .blocked_worker_threshold(Some(Duration::from_millis(2)))
-            .on_stall(move |stall| tell.lock().unwrap().send(stall.clone()).unwrap())
-            .build()
-            .unwrap();
-        let announces = runtime.spawn(async {
-            block_in_place(|| thread::sleep(Duration::from_millis(50)));
-            heist::block_on(heist::time::sleep(Duration::from_millis(50)));
-        });
-        let busy = runtime.spawn(async move {
-            // The monitor makes its rounds meanwhile.
-            while !announces.is_finished() {
-                yield_now().await;
-            }
-        });
-        runtime.block_on(busy).unwrap();
-        let task = runtime.spawn(async { thread::sleep(Duration::from_millis(50)) });
-        let own = task.id();
-        runtime.block_on(task).unwrap();
-        let first = heard(&told, "a stall that nobody has announced");
-        assert_eq!(first.task.unwrap().id(), own);
-    });
-}
-
-#[test]
-fn the_end_of_a_stall_is_told_when_the_runtime_ends_too() {
-    bounded(|| {
-        let (tell, told) = channel();
-        let tell = Mutex::new(tell);
-        let runtime = Runtime::builder()
-            .worker_threads(1)
-            .on_stall(move |stall| tell.lock().unwrap().send(stall.clone()).unwrap())
-            .build()
-            .unwrap();
-        let (send, received) = channel::<()>();
-        runtime.spawn(async move { _ = received.recv() }).detach();
-        let begin = heard(&told, "the begin of a stall");
-        let handle = runtime.handle().clone();
-        let ends = thread::spawn(move || runtime.shutdown(Duration::ZERO));
-        while begin.task.as_ref().unwrap().cancelling() == 0 {
-            thread::yield_now();
-        }
-        // Time for the monitor to go away before it.
-        thread::sleep(Duration::from_millis(30));
-        drop(send);
-        ends.join().unwrap();
-        let end = heard(&told, "its end");
-        assert!(end.ended && end.elapsed >= begin.elapsed);
-        assert_eq!(handle.metrics().stalled, []);
-    });
 }
 
 #[test]

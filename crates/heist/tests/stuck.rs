@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 #![cfg(unix)]
 
+#[path = "support/blocks.rs"]
+mod blocks;
 mod support;
 
 use std::future::Future;
@@ -11,11 +13,12 @@ use std::net::TcpStream as StdTcpStream;
 use std::os::unix::net::UnixStream as StdStream;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use blocks::{PATIENCE, heard};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use heist::net::{TcpListener, UnixStream};
 use heist::task::yield_now;
@@ -24,14 +27,6 @@ use heist::{Runtime, promise};
 use support::{bounded, left_alone, runtime};
 
 const MS: Duration = Duration::from_millis(1);
-
-const PATIENCE: Duration = Duration::from_secs(8);
-
-#[track_caller]
-fn heard<T>(from: &Receiver<T>, what: &str) -> T {
-    from.recv_timeout(PATIENCE)
-        .unwrap_or_else(|_| panic!("{what}"))
-}
 
 /// How a poll keeps its worker.
 #[derive(Clone, Copy, Debug)]
