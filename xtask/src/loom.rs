@@ -7,6 +7,7 @@
 //! * `mutations` prints a line `mutation MODEL MUTATION` for each pair;
 //! * with `HEIST_MUTATION=MUTATION` in the environment, the test MODEL fails.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -126,8 +127,12 @@ impl Models {
         Ok(Self { models, mutations })
     }
 
-    /// Runs models in this order until one fails, and tells which.
-    pub(crate) fn first_that_fails(order: &[&Model], bound: u32) -> Outcome<Option<String>> {
+    /// Runs models in this order until one fails, and tells which. Notes how long the others took.
+    pub(crate) fn first_that_fails(
+        order: &[&Model],
+        bound: u32,
+        took: &Mutex<BTreeMap<String, Duration>>,
+    ) -> Outcome<Option<String>> {
         let failed = Mutex::new(None);
         let queue = Mutex::new(order.iter());
         on_all_cores(|| {
@@ -137,7 +142,10 @@ impl Models {
                 };
                 let ran = bounded(&mut command(model, None, bound), LIMIT)?;
                 // A run that finds no end has noticed that something never happens.
-                if !ran.success() {
+                if ran.success() {
+                    let mut took = took.lock().map_err(|_| "a run panicked")?;
+                    took.insert(model.name.clone(), ran.elapsed);
+                } else {
                     failed
                         .lock()
                         .map_err(|_| "a run panicked")?

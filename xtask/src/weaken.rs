@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::code;
@@ -98,6 +99,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         copy,
         bound,
         caught: BTreeMap::new(),
+        took: Mutex::default(),
     };
     judge.trust(&mutants)?;
     let mut missed = 0;
@@ -210,6 +212,8 @@ struct Judge {
     bound: u32,
     /// The model that caught the last change of a file: it is asked first.
     caught: BTreeMap<String, String>,
+    /// How long each model takes: the quick ones are asked before the others.
+    took: Mutex<BTreeMap<String, Duration>>,
 }
 
 impl Judge {
@@ -245,8 +249,9 @@ impl Judge {
         let models = Models::build(&self.copy, &project::target("weaken").join("loom"))?;
         let mut order: Vec<&Model> = models.models.iter().collect();
         let first = self.caught.get(file);
-        order.sort_by_key(|model| Some(&model.name) != first);
-        let failed = Models::first_that_fails(&order, self.bound)?;
+        let took = self.took.lock().map_err(|_| "a run panicked")?.clone();
+        order.sort_by_key(|model| (Some(&model.name) != first, took.get(&model.name)));
+        let failed = Models::first_that_fails(&order, self.bound, &self.took)?;
         if let Some(model) = &failed {
             self.caught.insert(file.to_owned(), model.clone());
         }
