@@ -354,21 +354,20 @@ impl Shard {
     }
 
     fn find(&self, address: usize) -> Option<TaskRef> {
-        // ORDERING(registry-used): as in `for_each`.
-        (0..self.used.load(Acquire))
-            .map(|index| self.slot(index))
+        self.slots()
             .filter(|slot| slot.load(Relaxed).addr() & !LOCK == address) // A guess: the task may change before it is counted.
             .find_map(|slot| inspect(slot).filter(|task| task.pointer().addr().get() == address))
     }
 
     fn for_each(&self, f: &mut impl FnMut(TaskRef)) {
         let _parked = mutated("inspector-locks-shard").then(|| self.parked.lock());
+        self.slots().filter_map(inspect).for_each(f);
+    }
+
+    /// The slots that were ever used.
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
         // ORDERING(registry-used): Acquire sees the buckets of all slots below this number.
-        for index in 0..self.used.load(Acquire) {
-            if let Some(task) = inspect(self.slot(index)) {
-                f(task);
-            }
-        }
+        (0..self.used.load(Acquire)).map(|index| self.slot(index))
     }
 }
 
