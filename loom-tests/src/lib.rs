@@ -219,6 +219,10 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "a_spare_serves_while_the_worker_is_stuck",
         "stall-never-over",
     ),
+    (
+        "a_worker_blocks_while_another_one_retires",
+        "retiring-uncounted",
+    ),
     ("a_task_is_run_and_the_runtime_ends", "sleep-fence"),
     ("racing_pairs_of_a_task", "task-word-relaxed"),
     ("racing_pairs_of_a_task", "late-callback-forgotten"),

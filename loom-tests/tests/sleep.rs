@@ -85,6 +85,14 @@ fn a_spare_serves_while_the_worker_is_stuck() {
 }
 
 #[test]
+fn a_worker_blocks_while_another_one_retires() {
+    explore(
+        "a_worker_blocks_while_another_one_retires",
+        models::a_worker_blocks_while_another_one_retires,
+    );
+}
+
+#[test]
 fn a_task_is_run_and_the_runtime_ends() {
     explore("a_task_is_run_and_the_runtime_ends", || {
         let scheduler = start(1);

@@ -85,9 +85,7 @@ impl Drop for Blocked {
 
 fn announce(shared: &Shared, local: &Local) {
     local.hand_over(&shared.injector);
-    if !shared.sleep.block(local.index) {
-        shared.report_uncovered();
-    }
+    let in_time = shared.sleep.block(local.index);
     if !shared.role.is_held() {
         // Nobody is in the driver, and this worker will not be.
         if !mutation("announce-calls-nobody") {
@@ -95,6 +93,14 @@ fn announce(shared: &Shared, local: &Local) {
         }
     } else if !local.is_bare() {
         shared.notify();
+    }
+    if !in_time {
+        shared.report_uncovered();
+        // The handler may have spawned, and nobody looks into the slot from now on.
+        if !local.slot.own.lifo.is_empty() {
+            local.hand_over(&shared.injector);
+            shared.notify();
+        }
     }
 }
 

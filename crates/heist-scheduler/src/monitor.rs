@@ -163,6 +163,8 @@ struct Rounds<'a> {
     quiet: u32,
     /// When threads that could not be started are tried again.
     retry_at: Instant,
+    /// Polls that compute, in whose place somebody may serve.
+    most_busy_covered: usize,
 }
 
 /// How often it looks.
@@ -178,8 +180,10 @@ struct Pace {
 /// One worker, as of the last round.
 struct Watched {
     seq: usize,
-    /// The first round that saw it there.
+    /// The first round that saw it there, and not announced as blocked.
     since: Instant,
+    /// How often its worker had begun or ended to announce that.
+    announcements: usize,
     /// The last time that the system was asked what the thread does, and what it said.
     asked: Option<Instant>,
     activity: Activity,
@@ -203,6 +207,12 @@ struct Findings {
     urgent: bool,
     /// Workers that compute, in whose place somebody serves.
     busy_covered: usize,
+    /// Whoever was told of a stall has to be told of its end.
+    ended: bool,
+    /// There are polls that nobody can stand in for, which is news.
+    uncovered: bool,
+    /// Polls that the user has to be told of, and how old they are.
+    begun: Vec<(usize, Duration)>,
 }
 
 impl<'a> Rounds<'a> {
@@ -217,6 +227,7 @@ impl<'a> Rounds<'a> {
             emergency_until: now,
             quiet: 0,
             retry_at: now,
+            most_busy_covered: (sync::parallelism() / 2).max(1),
         }
     }
 
@@ -235,12 +246,14 @@ impl<'a> Rounds<'a> {
         if found.unattended || found.waits {
             shared.call_somebody();
         }
+        // What the user does with it keeps the monitor, so it comes last.
+        self.tell(&found);
         self.quiet = if found.moved || found.stuck {
             0
         } else {
             self.quiet + 1
         };
-        if self.quiet >= QUIET_ROUNDS && shared.sleep.may_rest(|| shared.pool.is_starved()) {
+        if self.quiet >= QUIET_ROUNDS && shared.sleep.may_rest(|| self.is_needed()) {
             self.quiet = 0;
             return None;
         }
@@ -251,10 +264,15 @@ impl<'a> Rounds<'a> {
         })
     }
 
+    /// Whether it may not rest although all workers sleep.
+    fn is_needed(&self) -> bool {
+        // Nobody is in the driver if the one who was has left it just when another one went to bed elsewhere.
+        self.shared.pool.is_starved() || !self.shared.role.is_held()
+    }
+
     /// Who has moved on, and who has not?
     fn compare(&mut self) -> Findings {
         let mut found = Findings::default();
-        let mut ended = false;
         for (index, slot) in self.shared.used_slots().iter().enumerate() {
             let seq = slot.own.poll_seq.load(Relaxed);
             if index == self.watched.len() {
@@ -266,21 +284,22 @@ impl<'a> Rounds<'a> {
             let watched = &mut self.watched[index];
             if watched.seq != seq {
                 found.moved = true;
-                ended |= watched.told;
-                *watched = Watched::new(seq, self.shared.platform.now());
+                found.ended |= watched.told;
+                *watched = Watched {
+                    announcements: watched.announcements,
+                    ..Watched::new(seq, self.shared.platform.now())
+                };
             } else if watched.is_polling() {
-                if self.shared.sleep.has_announced(index) {
+                let (announced, announcements) = self.shared.sleep.announcements(index);
+                if announced || announcements != watched.announcements {
                     watched.since = self.now;
-                } else {
-                    // It may fill its LIFO slot at any time, of which it tells nobody.
-                    found.stuck = true;
+                    watched.announcements = announcements;
                 }
+                // It may fill its LIFO slot at any time, of which it tells nobody.
+                found.stuck |= !announced;
                 found.waits |= slot.has_stealable() || !slot.own.lifo.is_empty();
                 found.busy_covered += usize::from(watched.is_busy() && watched.covered);
             }
-        }
-        if ended {
-            self.shared.tell_ended_stalls();
         }
         let turns = self.shared.role.turns();
         let turned = std::mem::replace(&mut self.turns, turns) != turns;
@@ -300,16 +319,18 @@ impl<'a> Rounds<'a> {
             }
             let too_long = age >= threshold;
             found.urgent |= !too_long;
-            if !watched.covered && !counted {
+            if watched.covered {
                 self.ask(index);
-                if self.shall_cover(index, too_long, found) && self.count_as_stalled(index) {
+            } else if !counted {
+                self.ask(index);
+                if self.shall_cover(index, too_long, found) && self.count_as_stalled(index, found) {
                     counted = true;
                     found.waits = true;
                     found.busy_covered += usize::from(self.watched[index].is_busy());
                 }
             }
             if too_long && !self.watched[index].told {
-                self.tell_begin(index, age);
+                found.begun.push((index, age));
             }
         }
     }
@@ -321,7 +342,7 @@ impl<'a> Rounds<'a> {
                 let nobody_sleeps = self.shared.sleep.glance().sleeping() == 0;
                 nobody_sleeps && (found.unattended || self.shared.has_work())
             }
-            Activity::Running => too_long && found.busy_covered < most_busy_covered(),
+            Activity::Running => too_long && found.busy_covered < self.most_busy_covered,
             Activity::Unknown => too_long,
         }
     }
@@ -339,31 +360,45 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// Asks the system what the thread does; not in each round if it computes, for that takes some microseconds.
+    /// Asks the system what the thread does; not in each round if nothing hangs on it, for that takes some microseconds.
     fn ask(&mut self, index: usize) {
-        let pause = self.pace.normal;
         let watched = &mut self.watched[index];
+        let pause = if watched.covered {
+            ASK_AGAIN
+        } else {
+            self.pace.normal
+        };
         let recently = |at: Instant| self.now.saturating_duration_since(at) < pause;
-        if watched.is_busy() && watched.asked.is_some_and(recently) {
+        if (watched.is_busy() || watched.covered) && watched.asked.is_some_and(recently) {
             return;
         }
         watched.asked = Some(self.now);
         watched.activity = self.shared.slots[index].occupant().activity();
     }
 
-    fn count_as_stalled(&mut self, index: usize) -> bool {
+    fn count_as_stalled(&mut self, index: usize, found: &mut Findings) -> bool {
         let shared = self.shared;
         let (slot, seq) = (&shared.slots[index], self.watched[index].seq);
         let still = || slot.own.poll_seq.load(Relaxed) == seq;
         let Some(in_time) = shared.sleep.stall(index, still) else {
             return false;
         };
-        if !in_time {
-            shared.report_uncovered();
-        }
+        found.uncovered |= !in_time;
         self.watched[index].covered = true;
         self.emergency_until = self.now + EMERGENCY;
         true
+    }
+
+    fn tell(&mut self, found: &Findings) {
+        if found.ended {
+            self.shared.tell_ended_stalls();
+        }
+        if found.uncovered {
+            self.shared.report_uncovered();
+        }
+        for (index, age) in &found.begun {
+            self.tell_begin(*index, *age);
+        }
     }
 
     fn tell_begin(&mut self, index: usize, elapsed: Duration) {
@@ -432,6 +467,7 @@ impl Watched {
         Self {
             seq,
             since: now,
+            announcements: 0,
             asked: None,
             activity: Activity::Unknown,
             covered: false,
@@ -455,11 +491,6 @@ fn task_of(shared: &Shared, slot: &Slot, seq: usize) -> Option<Option<TaskRef>> 
     (slot.own.poll_seq.load(Relaxed) == seq).then_some(task)
 }
 
-/// Polls that compute, in whose place somebody may serve.
-fn most_busy_covered() -> usize {
-    (sync::parallelism() / 2).max(1)
-}
-
 fn tell(shared: &Shared, stall: &Stall) {
     let config = &shared.config;
     if let Some(hook) = &config.on_stall {
@@ -478,6 +509,9 @@ const EMERGENCY: Duration = Duration::from_millis(500);
 
 /// Rounds in which nothing moves before it rests.
 const QUIET_ROUNDS: u32 = 2;
+
+/// Between two looks at what the thread of a worker does in whose place somebody serves.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Between two attempts to start a thread that could not be started.
 const RETRY: Duration = Duration::from_millis(50);

@@ -164,14 +164,14 @@ impl Shared {
             return;
         };
         if let Err(error) = crate::worker::start(&shared, slot) {
-            if !self.sleep.spare_failed(slot) {
-                return;
-            }
+            let news = self.sleep.spare_failed(slot);
             self.call_monitor_for_news();
-            self.report(&ExceptionContext::new(
-                ExceptionKind::Runtime,
-                &format!("nobody serves in the place of a blocked worker: {error}"),
-            ));
+            if news {
+                self.report(&ExceptionContext::new(
+                    ExceptionKind::Runtime,
+                    &format!("nobody serves in the place of a blocked worker: {error}"),
+                ));
+            }
         }
     }
 

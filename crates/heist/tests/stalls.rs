@@ -6,12 +6,13 @@
 mod blocks;
 mod support;
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use blocks::{Gate, block, heard};
+use blocks::{Gate, PATIENCE, block, heard};
 use heist::Runtime;
 use heist::runtime::{Activity, Stall};
 use heist::task::{block_in_place, yield_now};
@@ -145,13 +146,23 @@ fn what_is_announced_is_no_stall() {
             }
         });
         runtime.block_on(yields).unwrap();
+        // And now it rests, until the task is back and goes on for a while.
+        let resumes = runtime.spawn(async {
+            block_in_place(|| thread::sleep(2 * THRESHOLD));
+            let back = Instant::now();
+            while back.elapsed() < THRESHOLD / 4 {
+                std::hint::spin_loop();
+            }
+        });
+        let announced = [announced, resumes.id()];
+        runtime.block_on(resumes).unwrap();
         let blocks = runtime.spawn(async { thread::sleep(2 * THRESHOLD) });
         let blocked = blocks.id();
         runtime.block_on(blocks).unwrap();
         loop {
             let stall = heard(&told, "a stall that nobody has announced");
             let id = stall.task.map(|task| task.id());
-            assert_ne!(id, Some(announced));
+            assert!(id.is_none_or(|id| !announced.contains(&id)));
             if id == Some(blocked) {
                 break;
             }
@@ -184,5 +195,37 @@ fn the_end_of_a_stall_is_told_when_the_runtime_ends_too() {
         let end = heard(&told, "its end");
         assert!(end.ended && end.elapsed >= begin.elapsed);
         assert_eq!(handle.metrics().stalled, []);
+    });
+}
+
+#[test]
+fn whoever_is_told_of_a_stall_may_wait_for_what_is_stuck_behind_it() {
+    bounded(|| {
+        let (send, sent) = channel();
+        let (tell, told) = channel();
+        let ends = Mutex::new((sent, tell));
+        let runtime = Runtime::builder()
+            .worker_threads(1)
+            .on_stall(move |stall| {
+                if !stall.ended {
+                    let (sent, tell) = &*ends.lock().unwrap();
+                    tell.send(sent.recv_timeout(PATIENCE)).unwrap();
+                }
+            })
+            .build()
+            .unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&over);
+        let computes = runtime.spawn(async move {
+            heist::spawn(async move { send.send(7).unwrap() }).detach();
+            let begun = Instant::now();
+            while !until.load(SeqCst) && begun.elapsed() < PATIENCE {
+                std::hint::spin_loop();
+            }
+        });
+        let heard = heard(&told, "a stall");
+        over.store(true, SeqCst);
+        runtime.block_on(computes).unwrap();
+        assert_eq!(heard, Ok(7), "it runs while the hook waits for it");
     });
 }

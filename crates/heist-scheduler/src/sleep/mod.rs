@@ -100,6 +100,8 @@ struct List {
     places: Vec<Place>,
     /// Slots that no thread has.
     free: Vec<usize>,
+    /// Threads that have been told to retire and have yet to give their slots back.
+    retiring: usize,
     /// Retired threads.
     waiting: Vec<Arc<Waiting>>,
     /// Threads that have a slot and are not blocked.
@@ -123,6 +125,8 @@ struct Place {
     parker: Option<Arc<dyn Parker>>,
     /// How often it has said that it is blocked: `block_on` nests.
     announced: usize,
+    /// How often that has changed, going round.
+    announcements: usize,
     /// The monitor found it in one poll for too long.
     stalled: bool,
 }
@@ -150,6 +154,7 @@ impl Sleep {
                 asleep: Vec::with_capacity(slots),
                 places: (0..slots).map(|_| Place::default()).collect(),
                 free: (0..slots).rev().collect(),
+                retiring: 0,
                 waiting: Vec::new(),
                 serving: 0,
                 owed: 0,
@@ -244,6 +249,7 @@ impl Sleep {
         let rest = if list.excess > 0 && bed == Bed::Parker && !list.closed {
             list.excess -= 1;
             list.serving -= 1;
+            list.retiring += 1;
             list.places[index] = Place::default();
             self.idle.change(stop);
             Rest::Retire
@@ -287,7 +293,8 @@ impl Sleep {
         let list = self.list.lock();
         let all_asleep =
             list.asleep.len() == list.serving && !list.places.iter().any(|p| p.stalled);
-        let rests = (all_asleep || mutation("monitor-rests-alone")) && !list.failed && !needed();
+        let rests =
+            (all_asleep || mutation("monitor-rests-alone")) && !list.is_short() && !needed();
         // ORDERING(monitor-lock): a worker that is in the list now takes the lock when it leaves it, and looks after that.
         self.monitor_rests.store(rests, Relaxed);
         rests
@@ -330,14 +337,18 @@ impl Sleep {
     /// `false`: from now on nobody can, for want of a slot, and somebody should be told.
     pub(crate) fn block(&self, index: usize) -> bool {
         let mut list = self.list.lock();
-        let known = list.places[index].is_blocked();
-        list.places[index].announced += 1;
+        let place = &mut list.places[index];
+        let known = place.is_blocked() || place.parker.is_none();
+        place.announced += 1;
+        place.announcements = place.announcements.wrapping_add(1);
         known || self.cover(&mut list)
     }
 
-    /// Whether it has announced that it blocks. What it makes runnable meanwhile goes the way of foreign threads.
-    pub(crate) fn has_announced(&self, index: usize) -> bool {
-        self.list.lock().places[index].announced > 0
+    /// Whether it has announced that it blocks, and how often it has begun or ended to. What it makes runnable meanwhile goes the
+    /// way of foreign threads.
+    pub(crate) fn announcements(&self, index: usize) -> (bool, usize) {
+        let place = &self.list.lock().places[index];
+        (place.announced > 0, place.announcements)
     }
 
     /// It is back. The one who serves in its place, if there is one, is one too many. As
@@ -345,8 +356,10 @@ impl Sleep {
     #[must_use]
     pub(crate) fn unblock(&self, index: usize) -> bool {
         let mut list = self.list.lock();
-        list.places[index].announced -= 1;
-        if !list.places[index].is_blocked() {
+        let place = &mut list.places[index];
+        place.announced -= 1;
+        place.announcements = place.announcements.wrapping_add(1);
+        if !place.is_blocked() && place.parker.is_some() {
             self.uncover(&mut list);
         }
         self.must_call_monitor()
@@ -396,7 +409,7 @@ impl Sleep {
         list.serving -= 1;
         if list.excess > 0 {
             list.excess -= 1;
-        } else if list.owed < list.free.len() && !list.closed {
+        } else if list.owed < list.places_to_come() && !list.closed {
             list.owed += 1;
             self.idle.change(Change::FALL_ASLEEP);
         } else {
@@ -410,6 +423,8 @@ impl Sleep {
         list.told &= list.places.iter().any(Place::is_blocked);
         if list.owed > 0 {
             list.owed -= 1;
+            // Nobody has to be started any more.
+            list.failed &= list.owed > 0;
             self.idle.change(Change::GET_UP);
         } else if list.uncovered > 0 {
             list.uncovered -= 1;
@@ -418,10 +433,9 @@ impl Sleep {
         }
     }
 
-    /// Whether a blocked worker has nobody in its place because no thread could be started.
+    /// Whether a blocked worker has nobody in its place because no thread could be started, and nobody sleeps who could be woken.
     pub(crate) fn is_short(&self) -> bool {
-        let list = self.list.lock();
-        list.failed && list.owed > 0
+        self.list.lock().is_short()
     }
 
     /// No thread could be started for the slot that [`Wake::Spare`] named: it is owed again. Whether that is news: the
@@ -432,12 +446,16 @@ impl Sleep {
         if list.excess > 0 {
             // The blocked one has returned meanwhile, and has counted the one who does not come as one too many.
             list.excess -= 1;
-        } else {
-            list.owed += 1;
-            self.idle.change(Change::FALL_ASLEEP);
-            if mutation("spare-relied-upon") {
-                self.idle.change(Change::STOP_SEARCH);
-            }
+            return false;
+        }
+        if list.closed {
+            list.uncovered += 1;
+            return false;
+        }
+        list.owed += 1;
+        self.idle.change(Change::FALL_ASLEEP);
+        if mutation("spare-relied-upon") {
+            self.idle.change(Change::STOP_SEARCH);
         }
         !std::mem::replace(&mut list.failed, true)
     }
@@ -449,8 +467,16 @@ impl Sleep {
             assigned: Mutex::new(None),
         });
         let mut list = self.list.lock();
-        list.free.push(index);
-        list.waiting.push(Arc::clone(&waiting));
+        list.retiring -= 1;
+        if list.owed > list.places_to_come() {
+            // Somebody has blocked since it gave its place up, and relies on it.
+            list.owed -= 1;
+            self.idle.change(Change::GET_UP.and(Change::START_SEARCH));
+            *waiting.assigned.lock() = Some(index);
+        } else {
+            list.free.push(index);
+            list.waiting.push(Arc::clone(&waiting));
+        }
         waiting
     }
 
@@ -477,6 +503,18 @@ impl Sleep {
 }
 
 impl List {
+    /// Slots that are free, or will be in a moment.
+    fn places_to_come(&self) -> usize {
+        if mutation("retiring-uncounted") {
+            return self.free.len();
+        }
+        self.free.len() + self.retiring
+    }
+
+    fn is_short(&self) -> bool {
+        self.failed && self.owed > 0 && self.asleep.is_empty()
+    }
+
     fn parker(&self, index: usize) -> Wake {
         self.places[index]
             .parker

@@ -383,6 +383,40 @@ pub fn a_spare_serves_while_the_worker_is_stuck() {
     count.rest(&world.sleep, 0);
 }
 
+/// Claim 6: the one who serves blocks while the one who is too many gives its place up. Whoever comes first, somebody serves.
+pub fn a_worker_blocks_while_another_one_retires() {
+    let world = World::with_slots(2, 1);
+    world.sleep.move_in(0, parker());
+    assert!(world.sleep.block(0), "somebody can serve in its place");
+    let Wake::Spare { slot, .. } = world.sleep.take_sleeper(true) else {
+        unreachable!("one is owed")
+    };
+    world.sleep.move_in(slot, parker());
+    let _calls = world.sleep.unblock(0);
+    let first = thread::spawn({
+        let world = Arc::clone(&world);
+        move || match world.sleep.fall_asleep(0, Bed::Parker, false) {
+            Rest::Asleep => None,
+            Rest::Retire => {
+                let waiting = world.sleep.retire(0, parker());
+                let next = world.sleep.assigned(&waiting, false);
+                Some((waiting, next))
+            }
+        }
+    });
+    assert!(world.sleep.block(slot), "there is a place for somebody");
+    let called = world.sleep.take_sleeper(true);
+    let retired = first.join().expect("no panic");
+    let again = world.sleep.take_sleeper(true);
+    let Some((waiting, next)) = retired else {
+        // It was not one too many any more, and went to sleep.
+        assert!(matches!(called, Wake::Parker(_)) != matches!(again, Wake::Parker(_)));
+        return;
+    };
+    let next = next.or_else(|| world.sleep.assigned(&waiting, false));
+    assert_eq!(next, Some(0), "{called:?}, {again:?}");
+}
+
 /// How many workers serve, and how they go to rest.
 #[derive(Default)]
 struct Serving {

@@ -40,7 +40,7 @@ impl Worker<'_> {
                 shared.notify();
             }
             // That may have called the exception handler, which may have spawned: nobody looks into the slot from now on.
-            if !self.slot.own.lifo.is_empty() {
+            while !self.slot.own.lifo.is_empty() {
                 self.local.hand_over(&shared.injector);
                 shared.notify();
             }

@@ -80,11 +80,12 @@ fn spare(shared: &Shared, old: usize, parker: &Arc<dyn Parker>) -> Option<usize>
 /// The thread ends. The last one leaves nothing in the queues.
 fn finish(shared: &Shared) {
     if shared.phase() == STOPPING {
-        shared.tell_ended_stalls();
         shared.drop_queued();
         // This thread may have put its seat back after shutdown took the seats away.
         shared.take_seats();
         shared.registry.release();
+        // The hook is the user's, and may take its time.
+        shared.tell_ended_stalls();
     }
 }
 
