@@ -223,6 +223,7 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "a_worker_blocks_while_another_one_retires",
         "retiring-uncounted",
     ),
+    ("the_driver_goes_from_hand_to_hand", "role-relaxed"),
     ("a_task_is_run_and_the_runtime_ends", "sleep-fence"),
     ("racing_pairs_of_a_task", "task-word-relaxed"),
     ("racing_pairs_of_a_task", "late-callback-forgotten"),

@@ -69,6 +69,14 @@ fn a_blocked_worker_is_back_while_the_monitor_lies_down() {
 }
 
 #[test]
+fn the_driver_goes_from_hand_to_hand() {
+    explore(
+        "the_driver_goes_from_hand_to_hand",
+        models::the_driver_goes_from_hand_to_hand,
+    );
+}
+
+#[test]
 fn a_poll_ends_while_it_is_counted_as_stalled() {
     explore(
         "a_poll_ends_while_it_is_counted_as_stalled",

@@ -123,9 +123,13 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         .map_or(Ok(()), |path| write(Path::new(path), &measured.raw))
 }
 
-/// Measures everything with one, two and eight workers, and writes it into the document, with pictures.
+/// Measures everything, with one, two and eight workers unless told otherwise, and writes it into the document, with pictures.
 pub(crate) fn benchmarks(words: &[&str]) -> Outcome {
-    let plan = Plan::parse(&[&["--workers", "1,2,8"], words].concat())?;
+    let mut words = words.to_vec();
+    if !words.contains(&"--workers") {
+        words.extend(["--workers", "1,2,8"]);
+    }
+    let plan = Plan::parse(&words)?;
     let measured = execute(&plan)?;
     let document = project::root().join("docs/benchmarks.md");
     let folder = project::root().join("docs/benchmarks");

@@ -267,6 +267,24 @@ pub fn taken_against_leaving() {
     }
 }
 
+/// The driver goes from hand to hand, and no turn is forgotten.
+pub fn the_driver_goes_from_hand_to_hand() {
+    let role = Arc::new(Role::new());
+    let turn = |role: &Role, index| {
+        let inside = role.try_acquire(index);
+        if inside {
+            role.release();
+        }
+        usize::from(inside)
+    };
+    let other = thread::spawn({
+        let role = Arc::clone(&role);
+        move || turn(&role, 1)
+    });
+    let made = turn(&role, 0) + other.join().expect("no panic");
+    assert_eq!(role.turns(), made);
+}
+
 /// Claim 4: the monitor lies down to rest while the only worker falls asleep, is taken out of the list, and stays awake.
 pub fn a_worker_gets_up_while_the_monitor_lies_down() {
     let world = World::new(1);

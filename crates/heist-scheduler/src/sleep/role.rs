@@ -4,9 +4,9 @@
 //! the length of one turn that does not wait.
 //!
 //! # Orderings
-//! What a holder did inside of the driver is visible to the next one. Tag: `driver-role`.
+//! What a holder did inside of the driver is visible to the next one, and so is how many turns there were. Tag: `driver-role`.
 
-use crate::sync::{Acquire, AtomicUsize, Relaxed, Release};
+use crate::sync::{Acquire, AtomicUsize, Relaxed, Release, mutation};
 
 /// The right to call `Driver::turn`.
 #[derive(Debug)]
@@ -28,10 +28,15 @@ impl Role {
     /// Takes the role unless somebody has it.
     pub(crate) fn try_acquire(&self, index: usize) -> bool {
         // ORDERING(driver-role): Relaxed, a guess that spares the exchange; Acquire pairs with `release`.
+        let order = if mutation("role-relaxed") {
+            Relaxed
+        } else {
+            Acquire
+        };
         self.holder.load(Relaxed) == 0
             && self
                 .holder
-                .compare_exchange(0, index + 1, Acquire, Relaxed)
+                .compare_exchange(0, index + 1, order, Relaxed)
                 .is_ok()
     }
 
