@@ -130,9 +130,11 @@ pub(crate) fn benchmarks(words: &[&str]) -> Outcome {
         words.extend(["--workers", "1,2,8"]);
     }
     let plan = Plan::parse(&words)?;
-    let measured = execute(&plan)?;
     let document = project::root().join("docs/benchmarks.md");
     let folder = project::root().join("docs/benchmarks");
+    fs::create_dir_all(&folder)
+        .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    let measured = execute(&plan)?;
     let text = project::read(&document)?;
     let (before, rest) = text
         .split_once(BEGIN)
