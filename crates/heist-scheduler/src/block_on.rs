@@ -96,11 +96,11 @@ fn announce(shared: &Shared, local: &Local) {
     }
     if !in_time {
         shared.report_uncovered();
-        // The handler may have spawned, and nobody looks into the slot from now on.
-        if !local.slot.own.lifo.is_empty() {
-            local.hand_over(&shared.injector);
-            shared.notify();
-        }
+    }
+    // All of that may have called the exception handler, which may have spawned: nobody looks into the slot from now on.
+    while !local.slot.own.lifo.is_empty() {
+        local.hand_over(&shared.injector);
+        shared.notify();
     }
 }
 

@@ -232,7 +232,6 @@ impl<'a> Rounds<'a> {
     }
 
     /// How long to wait for the next one; `None`: until called.
-    #[inline(never)] // What counts instructions leaves it out by its name: it goes by the clock.
     fn round(&mut self) -> Option<Duration> {
         let shared = self.shared;
         self.now = shared.platform.now();

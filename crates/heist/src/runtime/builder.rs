@@ -146,8 +146,9 @@ impl Builder {
     }
 
     /// Has `f` told of each poll that takes longer than [`blocked_worker_threshold`](Builder::blocked_worker_threshold), while
-    /// it does, and once more when it has ended. Without it, [`Metrics`](super::Metrics) has those that have not. The time that a
-    /// task spends in [`block_in_place`](crate::task::block_in_place) or [`block_on`](crate::block_on) does not count: it was announced.
+    /// it does, and once more when it has ended. Without it, [`Metrics`](super::Metrics) has those that have not. No poll
+    /// becomes a stall by the time that it spends in [`block_in_place`](crate::task::block_in_place) or
+    /// [`block_on`](crate::block_on): that was announced.
     ///
     /// It is called on the monitor's thread: until it returns, no other blocked worker is noticed. What ends while the runtime ends
     /// is told by the worker's own thread.
