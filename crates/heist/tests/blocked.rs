@@ -4,6 +4,9 @@
 
 #[path = "support/blocks.rs"]
 mod blocks;
+#[cfg(target_os = "linux")]
+#[path = "support/proc.rs"]
+mod proc;
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -250,7 +253,6 @@ fn settles_at(runtime: &Runtime, workers: usize) {
             runtime.handle().metrics()
         );
         runtime.block_on(runtime.spawn(yield_now())).unwrap();
-        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -370,18 +372,25 @@ fn block_in_place_has_another_thread_serve_at_once() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_worker_that_is_back_from_block_in_place_is_looked_after() {
     for spares in [0, 8] {
         bounded(move || {
             let runtime = Runtime::builder()
                 .worker_threads(2)
+                .thread_name("back")
                 .max_spare_workers(spares)
                 .build()
                 .unwrap();
             let (send, received) = channel();
             let task = runtime.spawn(async move {
-                // Long enough for everybody else to go to rest, the monitor included.
-                block_in_place(|| thread::sleep(Duration::from_millis(100)));
+                block_in_place(|| {
+                    // Its name is there once it runs.
+                    let monitor = || proc::threads("back-monitor");
+                    while !monitor().iter().any(|it| proc::is_parked_for_ever(it)) {
+                        thread::yield_now();
+                    }
+                });
                 heist::spawn(async move { send.send(()).unwrap() }).detach();
                 received.recv_timeout(PATIENCE)
             });

@@ -19,8 +19,8 @@ use futures_lite::AsyncReadExt;
 use heist::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use heist::task::yield_now;
 use heist::time::{interval, sleep};
-use heist::{Handle, LocalRuntime, promise};
-use support::{bounded, left_alone, lone_worker};
+use heist::{Handle, promise};
+use support::{beside_a_local_runtime, bounded, left_alone, lone_worker};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -488,16 +488,7 @@ fn tasks_that_never_wait_keep_nobody_waiting_on_several_workers() {
 fn tasks_that_never_wait_keep_nobody_waiting_on_a_local_runtime() {
     for busy in WAYS {
         bounded(move || {
-            let (give, take) = channel();
-            let local = thread::spawn(move || {
-                let runtime = LocalRuntime::new().unwrap();
-                give.send(runtime.handle().clone()).unwrap();
-                runtime.run_forever();
-            });
-            let own = take.recv().unwrap();
-            nobody_starves(&own, busy, true);
-            own.stop();
-            local.join().unwrap();
+            beside_a_local_runtime(|own| nobody_starves(own, busy, true));
         });
     }
 }

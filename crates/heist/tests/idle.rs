@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 #![cfg(target_os = "linux")]
 
+#[path = "support/proc.rs"]
+mod proc;
 mod support;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
@@ -68,22 +69,11 @@ fn never_wakes_up(name: &str, threads: usize) {
 
 /// How often each thread of the runtime has gone to sleep or was put aside: every system call that waits counts.
 fn switches(name: &str) -> BTreeMap<String, String> {
-    let threads = fs::read_dir("/proc/self/task").unwrap();
-    let status =
-        threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("status")).ok());
+    let threads = proc::threads(name);
+    let status = threads.iter().map(|thread| proc::status(thread));
     status
-        .filter(|status| field(status, "Name:").starts_with(name))
-        .map(|status| (field(&status, "Pid:"), counts(&status)))
+        .map(|status| (proc::field(&status, "Pid:").to_owned(), counts(&status)))
         .collect()
-}
-
-fn field(status: &str, name: &str) -> String {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
 }
 
 fn counts(status: &str) -> String {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use heist::task::yield_now;
 use heist::time::sleep;
 use heist::{Handle, LocalRuntime, promise};
-use support::{bounded, bounded_by, lone_worker, runtime};
+use support::{beside_a_local_runtime, bounded, bounded_by, lone_worker, runtime};
 
 /// Other threads get their turn while this one waits for a few instructions of theirs.
 #[track_caller]
@@ -72,16 +72,7 @@ fn a_spawn_that_races_with_the_last_worker_falling_asleep_in_the_driver_is_run()
 #[test]
 fn a_spawn_that_races_with_a_local_runtime_falling_asleep_is_run() {
     bounded_races(|| {
-        let (give, take) = channel();
-        let local = thread::spawn(move || {
-            let runtime = LocalRuntime::new().unwrap();
-            give.send(runtime.handle().clone()).unwrap();
-            runtime.run_forever();
-        });
-        let own = take.recv().unwrap();
-        spawn_while_it_falls_asleep(&own);
-        own.stop();
-        local.join().unwrap();
+        beside_a_local_runtime(spawn_while_it_falls_asleep);
     });
 }
 

@@ -4,6 +4,9 @@
 
 #[path = "support/blocks.rs"]
 mod blocks;
+#[cfg(target_os = "linux")]
+#[path = "support/proc.rs"]
+mod proc;
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -177,6 +180,7 @@ fn the_end_of_a_stall_is_told_when_the_runtime_ends_too() {
         let tell = Mutex::new(tell);
         let runtime = Runtime::builder()
             .worker_threads(1)
+            .thread_name("ends")
             .on_stall(move |stall| tell.lock().unwrap().send(stall.clone()).unwrap())
             .build()
             .unwrap();
@@ -188,8 +192,11 @@ fn the_end_of_a_stall_is_told_when_the_runtime_ends_too() {
         while begin.task.as_ref().unwrap().cancelling() == 0 {
             thread::yield_now();
         }
-        // Time for the monitor to go away before it.
-        thread::sleep(Duration::from_millis(30));
+        // The monitor goes away before it.
+        #[cfg(target_os = "linux")]
+        while !proc::threads("ends-monitor").is_empty() {
+            thread::yield_now();
+        }
         drop(send);
         ends.join().unwrap();
         let end = heard(&told, "its end");

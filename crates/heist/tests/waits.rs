@@ -105,20 +105,11 @@ impl Place {
 
 /// How often the threads of workers with this name have given their processors away because they had to wait.
 fn waits_of_workers(name: &str) -> u64 {
-    let threads = fs::read_dir("/proc/self/task").unwrap();
-    let status =
-        threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("status")).ok());
-    let worker = |status: &String| {
-        let own = field(status, "Name:");
-        own.starts_with(name) && !own.ends_with("-monitor")
-    };
+    let threads = proc::threads(name);
+    let status = threads.iter().map(|thread| proc::status(thread));
     status
-        .filter(worker)
-        .map(|status| {
-            field(&status, "voluntary_ctxt_switches:")
-                .parse::<u64>()
-                .unwrap()
-        })
+        .filter(|status| !proc::field(status, "Name:").ends_with("-monitor"))
+        .map(|status| waits_in(&status))
         .sum()
 }
 
@@ -170,13 +161,12 @@ fn a_message_that_goes_from_task_to_task_wakes_one_worker() {
 /// How often the calling thread has given its processor away because it had to wait.
 fn waits() -> u64 {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap();
-    field(&status, "voluntary_ctxt_switches:").parse().unwrap()
+    waits_in(&status)
 }
 
-fn field<'a>(status: &'a str, name: &str) -> &'a str {
-    let mut lines = status.lines();
-    let field = lines.find_map(|line| line.strip_prefix(name));
-    field.unwrap().trim()
+fn waits_in(status: &str) -> u64 {
+    let waits = proc::field(status, "voluntary_ctxt_switches:");
+    waits.parse().unwrap()
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use heist::Runtime;
+use heist::{Handle, LocalRuntime, Runtime};
 
 /// Runs a test on a thread of its own and fails it after ten seconds.
 pub(crate) fn bounded(test: impl FnOnce() + Send + 'static) {
@@ -52,6 +52,21 @@ pub(crate) fn left_alone(workers: usize) -> Runtime {
 /// One of them: what it has not polled, nobody has.
 pub(crate) fn lone_worker() -> Runtime {
     left_alone(1)
+}
+
+/// Calls `f` beside a local runtime that runs on a thread of its own.
+pub(crate) fn beside_a_local_runtime(f: impl FnOnce(&Handle)) {
+    let (give, take) = channel();
+    let local = thread::spawn(move || {
+        let runtime = LocalRuntime::new().expect("a runtime");
+        give.send(runtime.handle().clone())
+            .expect("it is waited for");
+        runtime.run_forever();
+    });
+    let own = take.recv().expect("a handle");
+    f(&own);
+    own.stop();
+    local.join().expect("nobody panics there");
 }
 
 /// Counts its drops.
