@@ -219,6 +219,7 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "a_spare_serves_while_the_worker_is_stuck",
         "stall-never-over",
     ),
+    ("a_spare_serves_while_the_worker_is_stuck", "workers-retire"),
     (
         "a_worker_blocks_while_another_one_retires",
         "retiring-uncounted",

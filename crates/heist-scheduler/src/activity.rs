@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::fs;
+use std::time::Duration;
 
 use crate::sync;
 
@@ -32,17 +33,25 @@ impl Occupant {
 
     /// What it does at this moment.
     pub(crate) fn activity(&self) -> Activity {
-        let read = |file| {
-            let folder = self.folder.as_ref()?;
-            fs::read_to_string(format!("{folder}/{file}")).ok()
-        };
-        match read("stat").as_deref().and_then(state) {
+        match self.read("stat").as_deref().and_then(state) {
             Some('R') => Activity::Running,
             Some('S' | 'D' | 'T' | 't' | 'I') => Activity::Blocked {
-                syscall: read("syscall").as_deref().and_then(Syscall::parse),
+                syscall: self.read("syscall").as_deref().and_then(Syscall::parse),
             },
             _ => Activity::Unknown,
         }
+    }
+
+    /// For how long it has had a processor, if the system tells.
+    pub(crate) fn processor_time(&self) -> Option<Duration> {
+        let file = self.read("schedstat")?;
+        let nanoseconds = file.split_ascii_whitespace().next()?.parse().ok()?;
+        Some(Duration::from_nanos(nanoseconds))
+    }
+
+    fn read(&self, file: &str) -> Option<String> {
+        let folder = self.folder.as_ref()?;
+        fs::read_to_string(format!("{folder}/{file}")).ok()
     }
 }
 
@@ -231,6 +240,16 @@ mod tests {
             std::thread::yield_now();
         };
         assert_eq!(blocked.to_string(), "blocked in futex");
+        // A sleeper has no processor, and this thread has one.
+        let this = Occupant::this_thread();
+        let before = (sleeper.processor_time(), this.processor_time());
+        while this
+            .processor_time()
+            .is_some_and(|now| Some(now) == before.1)
+        {
+            assert!(std::time::Instant::now() < deadline);
+        }
+        assert_eq!(sleeper.processor_time(), before.0);
         drop(release);
         thread.join().unwrap();
     }

@@ -14,6 +14,9 @@
 //!
 //! A worker that has announced that it blocks is not stuck: the age of its poll begins when it is back.
 //!
+//! A thread that would run but gets no processor is not stuck: it takes ten times the threshold until that is told. What a machine has
+//! too few processors for, no thread helps.
+//!
 //! A poll that computes takes a processor, and another thread brings none: of those only one per two processors is stood in for,
 //! which is enough for timers and I/O. In an *emergency*, which begins when a worker is counted as stalled and lasts for some
 //! time, the rounds are quick ones, and a thread that is blocked in the kernel is stood in for after two of them: who comes in the
@@ -187,6 +190,10 @@ struct Watched {
     /// The last time that the system was asked what the thread does, and what it said.
     asked: Option<Instant>,
     activity: Activity,
+    /// When it was found to run for the first time, and how much processor time its thread had had by then.
+    ran: Option<(Instant, Duration)>,
+    /// It would run, but as far as is known others have its processor.
+    starved: bool,
     /// Somebody serves in its place, or is owed.
     covered: bool,
     /// Whether the user was told.
@@ -292,6 +299,7 @@ impl<'a> Rounds<'a> {
                 let (announced, announcements) = self.shared.sleep.announcements(index);
                 if announced || announcements != watched.announcements {
                     watched.since = self.now;
+                    watched.ran = None;
                     watched.announcements = announcements;
                 }
                 // It may fill its LIFO slot at any time, of which it tells nobody.
@@ -316,17 +324,20 @@ impl<'a> Rounds<'a> {
             if !watched.is_polling() || age < self.patience() {
                 continue;
             }
-            let too_long = age >= threshold;
-            found.urgent |= !too_long;
-            if watched.covered {
+            found.urgent |= age < threshold;
+            if watched.covered || !counted {
                 self.ask(index);
-            } else if !counted {
-                self.ask(index);
-                if self.shall_cover(index, too_long, found) && self.count_as_stalled(index, found) {
-                    counted = true;
-                    found.waits = true;
-                    found.busy_covered += usize::from(self.watched[index].is_busy());
-                }
+            }
+            let watched = &self.watched[index];
+            let too_long = age >= threshold && (!watched.starved || age >= threshold * STARVED_MAY);
+            if !watched.covered
+                && !counted
+                && self.shall_cover(index, too_long, found)
+                && self.count_as_stalled(index, found)
+            {
+                counted = true;
+                found.waits = true;
+                found.busy_covered += usize::from(self.watched[index].is_busy());
             }
             if too_long && !self.watched[index].told {
                 found.begun.push((index, age));
@@ -372,7 +383,19 @@ impl<'a> Rounds<'a> {
             return;
         }
         watched.asked = Some(self.now);
-        watched.activity = self.shared.slots[index].occupant().activity();
+        let occupant = self.shared.slots[index].occupant();
+        watched.activity = occupant.activity();
+        let ran = occupant.processor_time().filter(|_| watched.is_busy());
+        watched.starved = match (ran, watched.ran) {
+            (Some(ran), Some((since, before))) => {
+                let elapsed = self.now.saturating_duration_since(since);
+                ran.saturating_sub(before) < elapsed / STARVED
+            }
+            (ran, _) => {
+                watched.ran = ran.map(|ran| (self.now, ran));
+                ran.is_some()
+            }
+        };
     }
 
     fn count_as_stalled(&mut self, index: usize, found: &mut Findings) -> bool {
@@ -469,6 +492,8 @@ impl Watched {
             announcements: 0,
             asked: None,
             activity: Activity::Unknown,
+            ran: None,
+            starved: false,
             covered: false,
             told: false,
         }
@@ -502,6 +527,12 @@ fn tell(shared: &Shared, stall: &Stall) {
 /// The bounds of a pause between two rounds.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// A thread that had a processor for less than this part of the time is starved.
+const STARVED: u32 = 4;
+
+/// How many times as long as others it may take.
+const STARVED_MAY: u32 = 10;
 
 /// How long after a stall the next one is expected.
 const EMERGENCY: Duration = Duration::from_millis(500);

@@ -67,6 +67,35 @@ fn spawns_timers_and_io_go_on_while_every_worker_is_blocked() {
     }
 }
 
+/// Whoever stood in goes when the blocked ones are back, so that caches and the allocator's arenas stay those of few threads.
+#[test]
+fn work_comes_back_to_the_threads_that_a_runtime_began_with() {
+    for workers in [1, 2] {
+        bounded(move || {
+            let runtime = runtime(workers);
+            let thread_of_a_task = || {
+                let task = runtime.spawn(async { thread::current().name().map(str::to_owned) });
+                runtime.block_on(task).unwrap().unwrap()
+            };
+            let gate = Gate::new();
+            let blocked = block(&runtime, workers, &gate);
+            let first: Vec<_> = (0..workers)
+                .map(|at| format!("heist-worker-{at}"))
+                .collect();
+            assert!(!first.contains(&thread_of_a_task()), "it is blocked");
+            gate.open();
+            for task in blocked {
+                runtime.block_on(task).unwrap();
+            }
+            let deadline = Instant::now() + PATIENCE;
+            while !(0..64).all(|_| first.contains(&thread_of_a_task())) {
+                assert!(Instant::now() < deadline, "others serve still");
+                thread::yield_now();
+            }
+        });
+    }
+}
+
 /// Of tasks that block for a time, again and again, as many as there are workers.
 #[test]
 fn a_heartbeat_does_not_wait_for_tasks_that_block_again_and_again() {

@@ -47,14 +47,15 @@ pub(crate) enum Bed {
     Driver,
 }
 
-/// What became of a worker that wanted to sleep.
+/// What became of a worker that wanted to sleep, and whom it has to wake.
 #[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Rest {
-    /// It is in the list. It must look for work once more, then sleep.
-    Asleep,
-    /// There are more workers than there should be. It gives its slot back.
-    Retire,
+    /// It is in the list. It must look for work once more, then sleep. A spare that is one too many is woken: it retires.
+    Asleep(Wake),
+    /// There are more workers than there should be. It gives its slot back. If it would have slept in the driver, another one
+    /// is woken that can.
+    Retire(Wake),
 }
 
 /// What a waker owes.
@@ -245,23 +246,45 @@ impl Sleep {
         } else {
             Change::FALL_ASLEEP.and(Change::GET_UP)
         };
-        // The one in the driver stays: if nobody else is awake, nobody else would go there.
-        let rest = if list.excess > 0 && bed == Bed::Parker && !list.closed {
+        let too_many = list.excess > 0 && !list.closed;
+        let is_spare = |index: usize| index >= self.workers || mutation("workers-retire");
+        let mut wake = match bed {
+            _ if !too_many => Wake::Nobody,
+            // A worker that was there from the start stays, and one that stood in goes: work does not wander from thread to thread.
+            _ if !is_spare(index) => self.take_one_of(&mut list, is_spare),
+            // Somebody else has to be in the driver.
+            Bed::Driver => self.take_one_of(&mut list, |other| !is_spare(other)),
+            Bed::Parker => Wake::Nobody,
+        };
+        let can_go = bed == Bed::Parker || !matches!(wake, Wake::Nobody);
+        let rest = if too_many && is_spare(index) && can_go {
             list.excess -= 1;
             list.serving -= 1;
             list.retiring += 1;
             list.places[index] = Place::default();
             self.idle.change(stop);
-            Rest::Retire
+            if list.excess > 0 && bed == Bed::Parker {
+                wake = self.take_one_of(&mut list, is_spare);
+            }
+            Rest::Retire(wake)
         } else {
             list.asleep.push(Sleeper { index, bed });
             self.idle.change(stop.and(Change::FALL_ASLEEP));
-            Rest::Asleep
+            Rest::Asleep(wake)
         };
         drop(list);
         // ORDERING(sleep-dekker): the word is written before, the queues are read after; `must_wake` has the other one.
         full_fence("sleep-fence");
         rest
+    }
+
+    /// Takes the last sleeper of those with such an index out of the list, and counts it as searching.
+    fn take_one_of(&self, list: &mut List, wanted: impl Fn(usize) -> bool) -> Wake {
+        let wake = list.take_last(|sleeper| wanted(sleeper.index));
+        if wake.is_some() {
+            self.idle.change(Change::GET_UP.and(Change::START_SEARCH));
+        }
+        wake.unwrap_or(Wake::Nobody)
     }
 
     /// Takes worker `index` out of the list. `false`: somebody else did, and counted it as searching.
@@ -522,15 +545,19 @@ impl List {
             .map_or(Wake::Nobody, |parker| Wake::Parker(Arc::clone(parker)))
     }
 
+    fn take_last(&mut self, wanted: impl Fn(&Sleeper) -> bool) -> Option<Wake> {
+        let at = self.asleep.iter().rposition(wanted)?;
+        let sleeper = self.asleep.remove(at);
+        Some(match sleeper.bed {
+            Bed::Parker => self.parker(sleeper.index),
+            Bed::Driver => Wake::Driver,
+        })
+    }
+
     fn take(&mut self) -> Wake {
-        let last = |wanted: fn(&Sleeper) -> bool| self.asleep.iter().rposition(wanted);
-        let at = last(|sleeper| sleeper.bed == Bed::Parker).or_else(|| last(|_| true));
-        if let Some(at) = at {
-            let sleeper = self.asleep.remove(at);
-            return match sleeper.bed {
-                Bed::Parker => self.parker(sleeper.index),
-                Bed::Driver => Wake::Driver,
-            };
+        let parked = self.take_last(|sleeper| sleeper.bed == Bed::Parker);
+        if let Some(wake) = parked.or_else(|| self.take_last(|_| true)) {
+            return wake;
         }
         if self.owed == 0 {
             return Wake::Nobody;
@@ -552,3 +579,6 @@ impl fmt::Debug for Sleep {
         f.debug_tuple("Sleep").field(&self.idle.load()).finish()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -33,8 +33,13 @@ impl Worker<'_> {
         };
         let rest = shared.sleep.fall_asleep(index, bed, self.searching);
         self.searching = false;
-        if rest == Rest::Retire {
+        let retires = matches!(rest, Rest::Retire(_));
+        if retires {
             self.leave_bed(bed);
+        }
+        let (Rest::Retire(wake) | Rest::Asleep(wake)) = rest;
+        shared.wake(wake);
+        if retires {
             // Somebody may have relied on this worker's search.
             if shared.has_work() {
                 shared.notify();
