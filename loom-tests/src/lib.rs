@@ -61,6 +61,10 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "readiness-no-recheck",
     ),
     (
+        "what_was_done_before_an_unpark_is_seen_after_the_sleep",
+        "park-relaxed",
+    ),
+    (
         "the_end_of_the_runtime_wakes_a_waiter",
         "readiness-no-recheck",
     ),

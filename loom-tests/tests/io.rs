@@ -2,6 +2,7 @@
 
 #![cfg(loom)]
 
+use heist_io::park::Park;
 use heist_io::readiness::{Interest, Ready};
 use heist_io::source::Source;
 use heist_io::timer::{Due, NEVER, Timer, Timers};
@@ -9,7 +10,7 @@ use heist_io::wake::WakeList;
 use heist_loom_tests::explore;
 use loom::future::block_on;
 use loom::sync::atomic::AtomicUsize;
-use loom::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use loom::thread;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -58,6 +59,36 @@ fn an_event_races_with_the_clear_and_the_waiter() {
         }
         kernel.join().expect("the model's thread");
     });
+}
+
+#[test]
+fn what_was_done_before_an_unpark_is_seen_after_the_sleep() {
+    explore(
+        "what_was_done_before_an_unpark_is_seen_after_the_sleep",
+        || {
+            // Neither what was done nor what wakes the poller orders anything: that is the word's to do.
+            let world = Arc::new((Park::new(), AtomicUsize::new(0), AtomicUsize::new(0)));
+            let other = thread::spawn({
+                let world = Arc::clone(&world);
+                move || {
+                    let (park, done, poller) = &*world;
+                    done.store(1, Relaxed);
+                    if park.unpark() {
+                        poller.store(1, Relaxed);
+                    }
+                }
+            });
+            let (park, done, poller) = &*world;
+            if park.begin_sleep() {
+                while poller.load(Relaxed) == 0 {
+                    thread::yield_now();
+                }
+                park.end_sleep();
+            }
+            assert_eq!(done.load(Relaxed), 1);
+            other.join().expect("the model's thread");
+        },
+    );
 }
 
 #[test]

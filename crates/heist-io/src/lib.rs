@@ -32,6 +32,8 @@ pub mod hyper;
 )]
 pub mod interrupt;
 pub mod net;
+#[doc(hidden)]
+pub mod park;
 mod reactor;
 #[doc(hidden)]
 pub mod readiness;

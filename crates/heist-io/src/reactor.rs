@@ -8,30 +8,16 @@
 //! The table is locked to register, to deregister, and once per turn that brought events. Operations on sources do not
 //! see it: they look at the word of their own source.
 //!
-//! # Sleeping
-//!
-//! ```text
-//!            begin_sleep                 unpark
-//!   EMPTY ────────────────► SLEEPING ─────────────► NOTIFIED      unpark of SLEEPING: one write to the poller
-//!     │ ▲                    │    end_sleep           │           unpark of EMPTY:    no write
-//!     │ └────────────────────┘                        │           unpark of NOTIFIED: nothing
-//!     │ unpark                                        │
-//!     └──────────► NOTIFIED ──begin_sleep, end_sleep──┴─► EMPTY
-//! ```
-//!
-//! Tag `reactor-park`: each step is an AcqRel exchange of one word, so that what was written before an `unpark` is seen
-//! after the `begin_sleep` or `end_sleep` that takes the notification. A write that arrives after its notification was
-//! taken makes a later sleep return early, once.
-//!
 //! # A poller that fails
 //!
 //! It does so for ever: somebody has closed its descriptor, or a filter refuses the system call. The first failure is
 //! reported. A sleep is a nap from then on, after which the timers and the queues of the scheduler get their turn.
 
+use crate::park::Park;
 use crate::readiness::{Interest, Ready};
 use crate::source::Source;
 use crate::sync::selector::{self, Buffer, Selector};
-use crate::sync::{AcqRel, Acquire, Arc, AtomicU32, Mutex};
+use crate::sync::{Arc, Mutex};
 use crate::sys::{self, AsSource};
 use crate::wake::WakeList;
 use heist_core::context::try_current;
@@ -74,7 +60,7 @@ impl Timeout {
 pub(crate) struct Reactor {
     pub(crate) selector: Selector,
     table: Mutex<Table>,
-    park: AtomicU32,
+    park: Park,
     /// Used by the one thread that makes a turn.
     turn: Mutex<Turn>,
 }
@@ -104,10 +90,6 @@ struct Turn {
     told: bool,
 }
 
-const EMPTY: u32 = 0;
-const SLEEPING: u32 = 1;
-const NOTIFIED: u32 = 2;
-
 /// Whether a read that got less than it asked for has emptied the source: see [`selector`].
 pub(crate) const SHORT_READ_DRAINS: bool = selector::SHORT_READ_DRAINS;
 
@@ -121,7 +103,7 @@ impl Reactor {
                 generation: 0,
                 closed: false,
             }),
-            park: AtomicU32::new(EMPTY),
+            park: Park::new(),
             turn: Mutex::new(Turn {
                 buffer: Buffer::new(),
                 wakers: WakeList::new(),
@@ -185,8 +167,7 @@ impl Reactor {
     pub(crate) fn wait(&self, until: Option<Deadline>, awake: impl FnOnce()) -> usize {
         self.turn(Timeout::Until(until), || {
             awake();
-            // ORDERING(reactor-park): takes the notification, if there is one, and what came before it.
-            self.park.swap(EMPTY, AcqRel);
+            self.park.end_sleep();
         })
     }
 
@@ -217,21 +198,12 @@ impl Reactor {
 
     /// Announces a sleep. `false` if a notification came first; it is taken.
     pub(crate) fn begin_sleep(&self) -> bool {
-        // ORDERING(reactor-park): Release lets `unpark` find a sleeper that is ready for it, Acquire takes what came
-        // before the notification.
-        match self.park.compare_exchange(EMPTY, SLEEPING, AcqRel, Acquire) {
-            Ok(_) => true,
-            Err(_) => {
-                self.park.swap(EMPTY, AcqRel);
-                false
-            }
-        }
+        self.park.begin_sleep()
     }
 
     /// Makes the sleeper return, or else the next one not sleep.
     pub(crate) fn unpark(&self) {
-        // ORDERING(reactor-park): Release hands over what this thread did, Acquire pairs with `begin_sleep`.
-        if self.park.swap(NOTIFIED, AcqRel) == SLEEPING {
+        if self.park.unpark() {
             self.selector.wake();
         }
     }

@@ -580,5 +580,5 @@ impl fmt::Debug for Sleep {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;

@@ -107,5 +107,6 @@ impl Shared {
     }
 }
 
-/// How long a spare thread waits for a slot.
-const SPARE_KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long a spare thread waits for a slot. Long enough that one that is needed now and then stays the same: to each new one
+/// the allocator may give an arena of its own.
+const SPARE_KEEP_ALIVE: Duration = Duration::from_secs(300);

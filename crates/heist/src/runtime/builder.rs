@@ -139,7 +139,7 @@ impl Builder {
 
     /// How many threads serve in the place of blocked workers, at most; up to 512. Default: four per available core.
     ///
-    /// One that is no longer needed waits for ten seconds, and ends.
+    /// One that is no longer needed waits for five minutes, and ends.
     pub fn max_spare_workers(mut self, n: usize) -> Self {
         self.config.max_spare_workers = n;
         self
