@@ -249,6 +249,25 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "task-word-relaxed",
     ),
     ("the_awaiter_is_woken_or_sees_the_end", "task-word-relaxed"),
+    ("two_lock_a_mutex", "served-relaxed"),
+    ("two_lock_a_mutex", "line-unannounced"),
+    (
+        "a_mutex_is_unlocked_while_who_is_next_goes_away",
+        "turn-kept",
+    ),
+    (
+        "a_waker_changes_while_the_mutex_is_unlocked",
+        "served-relaxed",
+    ),
+    (
+        "permits_are_given_while_somebody_begins_to_wait_for_two",
+        "line-unannounced",
+    ),
+    ("a_writer_against_a_reader", "line-unannounced"),
+    (
+        "an_event_is_set_while_somebody_begins_to_wait",
+        "event-unlooked",
+    ),
 ];
 
 /// Whether this defect shall be planted in the model itself.
@@ -287,6 +306,7 @@ fn explore_within(
         heist_core::sync::set_mutation(&mutation);
         heist_scheduler::sync::set_mutation(&mutation);
         heist_io::sync::set_mutation(&mutation);
+        heist_sync::sync::set_mutation(&mutation);
     }
     let mut builder = loom::model::Builder::new();
     let bound = builder.preemption_bound.unwrap_or(2);

@@ -12,6 +12,8 @@ const TREE_BORROWS: &str = "-Zmiri-tree-borrows";
 
 pub(crate) const CORE_RACES: &str = "-p heist-core --tests race";
 
+pub(crate) const SYNC_RACES: &str = "-p heist-sync --lib race";
+
 /// What of heist-io Miri can run: the reactor, behind a stand-in for the poller, and what is below the sockets.
 const IO: &str = "-p heist-io --lib -- poller:: reactor:: source::tests readiness:: timer::";
 
@@ -43,6 +45,11 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         }
         miri(
             CORE_RACES,
+            &format!("{aliasing} -Zmiri-many-seeds=0..{seeds}"),
+        )?;
+        miri("-p heist-sync --lib", aliasing)?;
+        miri(
+            SYNC_RACES,
             &format!("{aliasing} -Zmiri-many-seeds=0..{seeds}"),
         )?;
         miri(

@@ -16,7 +16,13 @@ use crate::process::{Outcome, bounded, capture};
 use crate::project::{self, cargo, files, number, read, take_option};
 
 /// The crates that have protocols.
-const KERNEL: [&str; 4] = ["heist-core", "heist-scheduler", "heist-io", "heist"];
+const KERNEL: [&str; 5] = [
+    "heist-core",
+    "heist-scheduler",
+    "heist-io",
+    "heist-sync",
+    "heist",
+];
 
 /// Files in which an ordering is none of the kernel's: models, tests, and what stands in for other crates in models.
 const LEFT_OUT: [&str; 4] = ["/tests", "models.rs", "/sync/", "/sync.rs"];
@@ -263,6 +269,7 @@ impl Judge {
         let what = match package {
             "heist-core" => miri::CORE_RACES,
             "heist-io" => miri::IO_RACES,
+            "heist-sync" => miri::SYNC_RACES,
             _ => return Ok(None),
         };
         let mut command = cargo(&format!("+nightly miri test {what}"));

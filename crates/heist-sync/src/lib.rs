@@ -1,1 +1,41 @@
-//! Async locks and queues of the heist runtime.
+//! Async locks of the heist runtime: a mutex, a lock for readers and writers, a semaphore, an event, a barrier.
+//!
+//! Depend on `heist`, which re-exports what stands here as `heist::sync`.
+//!
+//! Everything is first in, first out: nobody overtakes whoever stands in line, also not where it would not have to wait. A
+//! future that is dropped while it waits passes its turn on. Nothing allocates while it waits, nothing needs a runtime, and
+//! everything may be used by tasks of several runtimes, and by plain threads through its `_blocking` methods.
+
+#![deny(unsafe_code)]
+
+mod barrier;
+mod blocking;
+mod event;
+#[allow(unsafe_code, reason = "whoever has the permit has the value")]
+mod mutex;
+mod permits;
+#[allow(unsafe_code, reason = "whoever has a permit has the value")]
+mod rwlock;
+mod semaphore;
+#[doc(hidden)]
+pub mod sync;
+#[allow(
+    unsafe_code,
+    reason = "the line is intrusive: it lies in the futures that wait"
+)]
+mod wait_list;
+
+pub use barrier::{Barrier, BrokenBarrier};
+pub use event::Event;
+pub use mutex::{Mutex, MutexGuard, OwnedMutexGuard, TryLockError};
+pub use rwlock::{
+    OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+pub use semaphore::{OverRelease, OwnedPermit, Permit, Semaphore, TryAcquireError};
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    reason = "tests only, where an unwrap is an assertion"
+)]
+mod tests;

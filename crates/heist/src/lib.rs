@@ -27,6 +27,7 @@
 //! | call code that blocks | [`spawn_blocking`] |
 //! | hand a value over later | [`promise`] |
 //! | wait, or not for ever | [`time::sleep`], [`time::timeout`] |
+//! | share something among tasks, or wait for each other | [`sync`] |
 //! | talk to the network | [`net`] |
 //! | end a task, or clean up when yours is | [`Task::cancel`], [`task::catch_cancel`] |
 //! | keep a runtime of your own | [`Runtime`], [`LocalRuntime`], [`Handle`] |
@@ -65,6 +66,8 @@ pub mod runtime;
 mod shim;
 #[cfg(unix)]
 pub mod signal;
+#[path = "locks.rs"]
+pub mod sync;
 pub mod task;
 pub mod time;
 

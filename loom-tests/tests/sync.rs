@@ -1,0 +1,124 @@
+//! Locks and events: one who waits against one who gives, and against going away.
+
+#![cfg(loom)]
+
+use heist_loom_tests::explore;
+use heist_sync::{Event, Mutex, RwLock, Semaphore};
+use loom::future::block_on;
+use loom::thread;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+/// Whether it is ready at once. It stands in line then, if it was not.
+fn is_ready<F: Future>(future: Pin<&mut F>) -> bool {
+    future
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_ready()
+}
+
+#[test]
+fn two_lock_a_mutex() {
+    explore("two_lock_a_mutex", || {
+        let mutex = Arc::new(Mutex::new(0));
+        let other = thread::spawn({
+            let mutex = Arc::clone(&mutex);
+            move || block_on(async { *mutex.lock().await += 1 })
+        });
+        block_on(async { *mutex.lock().await += 1 });
+        other.join().expect("the model's thread");
+        assert_eq!(*mutex.try_lock().expect("nobody has it"), 2);
+    });
+}
+
+#[test]
+fn a_mutex_is_unlocked_while_who_is_next_goes_away() {
+    explore("a_mutex_is_unlocked_while_who_is_next_goes_away", || {
+        let mutex = Arc::new(Mutex::new(0));
+        let guard = mutex.clone().try_lock_owned().expect("nobody has it");
+        let mut next = Box::pin(mutex.lock());
+        assert!(!is_ready(next.as_mut()));
+        let last = thread::spawn({
+            let mutex = Arc::clone(&mutex);
+            move || block_on(async { *mutex.lock().await += 1 })
+        });
+        let unlock = thread::spawn(move || drop(guard));
+        drop(next);
+        unlock.join().expect("the model's thread");
+        last.join().expect("the model's thread");
+        assert_eq!(*mutex.try_lock().expect("nobody has it"), 1);
+    });
+}
+
+#[test]
+fn a_waker_changes_while_the_mutex_is_unlocked() {
+    explore("a_waker_changes_while_the_mutex_is_unlocked", || {
+        let mutex = Arc::new(Mutex::new(0));
+        let mut guard = mutex.clone().try_lock_owned().expect("nobody has it");
+        let mut next = pin!(mutex.lock());
+        assert!(!is_ready(next.as_mut()));
+        let unlock = thread::spawn(move || {
+            *guard += 1;
+            drop(guard);
+        });
+        assert_eq!(*block_on(next), 1);
+        unlock.join().expect("the model's thread");
+    });
+}
+
+#[test]
+fn permits_are_given_while_somebody_begins_to_wait_for_two() {
+    explore(
+        "permits_are_given_while_somebody_begins_to_wait_for_two",
+        || {
+            let semaphore = Arc::new(Semaphore::new(0));
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let semaphore = Arc::clone(&semaphore);
+                    thread::spawn(move || semaphore.release(1).expect("there is room"))
+                })
+                .collect();
+            drop(block_on(semaphore.acquire_many(2)));
+            for thread in threads {
+                thread.join().expect("the model's thread");
+            }
+            assert_eq!(semaphore.available_permits(), 2);
+        },
+    );
+}
+
+#[test]
+fn a_writer_against_a_reader() {
+    explore("a_writer_against_a_reader", || {
+        let lock = Arc::new(RwLock::new((0, 0)));
+        let writer = thread::spawn({
+            let lock = Arc::clone(&lock);
+            move || {
+                block_on(async {
+                    let mut pair = lock.write().await;
+                    pair.0 += 1;
+                    pair.1 += 1;
+                });
+            }
+        });
+        block_on(async {
+            let pair = lock.read().await;
+            assert_eq!(pair.0, pair.1);
+        });
+        writer.join().expect("the model's thread");
+    });
+}
+
+#[test]
+fn an_event_is_set_while_somebody_begins_to_wait() {
+    explore("an_event_is_set_while_somebody_begins_to_wait", || {
+        let event = Arc::new(Event::new());
+        let other = thread::spawn({
+            let event = Arc::clone(&event);
+            move || event.set()
+        });
+        block_on(event.wait());
+        other.join().expect("the model's thread");
+    });
+}
