@@ -162,6 +162,8 @@ struct Rounds<'a> {
     /// Turns of the driver that had ended at the last round.
     turns: usize,
     emergency_until: Instant,
+    /// The first round that saw blocked workers in whose place nobody can serve.
+    uncovered_since: Option<Instant>,
     /// Rounds in a row in which nothing moved.
     quiet: u32,
     /// When threads that could not be started are tried again.
@@ -216,8 +218,6 @@ struct Findings {
     busy_covered: usize,
     /// Whoever was told of a stall has to be told of its end.
     ended: bool,
-    /// There are polls that nobody can stand in for, which is news.
-    uncovered: bool,
     /// Polls that the user has to be told of, and how old they are.
     begun: Vec<(usize, Duration)>,
 }
@@ -232,6 +232,7 @@ impl<'a> Rounds<'a> {
             watched: Vec::new(),
             turns: shared.role.turns(),
             emergency_until: now,
+            uncovered_since: None,
             quiet: 0,
             retry_at: now,
             most_busy_covered: (sync::parallelism() / 2).max(1),
@@ -333,7 +334,7 @@ impl<'a> Rounds<'a> {
             if !watched.covered
                 && !counted
                 && self.shall_cover(index, too_long, found)
-                && self.count_as_stalled(index, found)
+                && self.count_as_stalled(index)
             {
                 counted = true;
                 found.waits = true;
@@ -398,14 +399,13 @@ impl<'a> Rounds<'a> {
         };
     }
 
-    fn count_as_stalled(&mut self, index: usize, found: &mut Findings) -> bool {
+    fn count_as_stalled(&mut self, index: usize) -> bool {
         let shared = self.shared;
         let (slot, seq) = (&shared.slots[index], self.watched[index].seq);
         let still = || slot.own.poll_seq.load(Relaxed) == seq;
-        let Some(in_time) = shared.sleep.stall(index, still) else {
+        if !shared.sleep.stall(index, still) {
             return false;
-        };
-        found.uncovered |= !in_time;
+        }
         self.watched[index].covered = true;
         self.emergency_until = self.now + EMERGENCY;
         true
@@ -415,11 +415,24 @@ impl<'a> Rounds<'a> {
         if found.ended {
             self.shared.tell_ended_stalls();
         }
-        if found.uncovered {
-            self.shared.report_uncovered();
-        }
+        self.tell_uncovered();
         for (index, age) in &found.begun {
             self.tell_begin(*index, *age);
+        }
+    }
+
+    /// Where others have the processors, all threads may wait for one that has none, and that is soon over.
+    fn tell_uncovered(&mut self) {
+        let sleep = &self.shared.sleep;
+        if !self.watched.iter().any(|watched| watched.covered) || !sleep.is_uncovered() {
+            self.uncovered_since = None;
+            return;
+        }
+        let since = *self.uncovered_since.get_or_insert(self.now);
+        let threshold = self.pace.threshold.unwrap_or_default();
+        if self.now.saturating_duration_since(since) >= threshold * STARVED_MAY && !sleep.is_known()
+        {
+            self.shared.report_uncovered();
         }
     }
 

@@ -364,7 +364,11 @@ impl Sleep {
         let known = place.is_blocked() || place.parker.is_none();
         place.announced += 1;
         place.announcements = place.announcements.wrapping_add(1);
-        known || self.cover(&mut list)
+        if known {
+            return true;
+        }
+        self.cover(&mut list);
+        list.uncovered == 0 || list.is_known()
     }
 
     /// Whether it has announced that it blocks, and how often it has begun or ended to. What it makes runnable meanwhile goes the
@@ -389,19 +393,30 @@ impl Sleep {
     }
 
     /// The monitor finds worker `index` blocked, although it has announced nothing: `still` tells whether it is in that
-    /// very poll. `None`: it has moved on. Else as [`block`](Self::block).
-    pub(crate) fn stall(&self, index: usize, still: impl FnOnce() -> bool) -> Option<bool> {
+    /// very poll. `false`: it has moved on.
+    pub(crate) fn stall(&self, index: usize, still: impl FnOnce() -> bool) -> bool {
         let mut list = self.list.lock();
         let place = &list.places[index];
         let asleep = list.asleep.iter().any(|sleeper| sleeper.index == index);
         // It may move on right after this: it looks at `stalled` before it sleeps.
         if list.closed || place.parker.is_none() || place.is_blocked() || asleep || !still() {
-            return None;
+            return false;
         }
         list.places[index].stalled = true;
         // ORDERING(stall-lock): a hint for a worker that is busy; under the lock the list itself says it.
         self.stalled[index].store(true, Relaxed);
-        Some(self.cover(&mut list))
+        self.cover(&mut list);
+        true
+    }
+
+    /// Whether there is a blocked worker in whose place nobody can serve, for want of a slot.
+    pub(crate) fn is_uncovered(&self) -> bool {
+        self.list.lock().uncovered > 0
+    }
+
+    /// Whether that is known, or need not be. From now on it is.
+    pub(crate) fn is_known(&self) -> bool {
+        self.list.lock().is_known()
     }
 
     /// Whether worker `index`, the caller, is counted as stalled, and has to say that it is not.
@@ -428,7 +443,7 @@ impl Sleep {
         }
     }
 
-    fn cover(&self, list: &mut List) -> bool {
+    fn cover(&self, list: &mut List) {
         list.serving -= 1;
         if list.excess > 0 {
             list.excess -= 1;
@@ -438,7 +453,6 @@ impl Sleep {
         } else {
             list.uncovered += 1;
         }
-        list.uncovered == 0 || std::mem::replace(&mut list.told, true) || list.closed
     }
 
     fn uncover(&self, list: &mut List) {
@@ -532,6 +546,10 @@ impl List {
             return self.free.len();
         }
         self.free.len() + self.retiring
+    }
+
+    fn is_known(&mut self) -> bool {
+        std::mem::replace(&mut self.told, true) || self.closed
     }
 
     fn is_short(&self) -> bool {
