@@ -268,6 +268,18 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "an_event_is_set_while_somebody_begins_to_wait",
         "event-unlooked",
     ),
+    (
+        "an_item_is_put_while_who_would_get_it_goes_away",
+        "turn-kept",
+    ),
+    (
+        "a_queue_is_closed_while_somebody_begins_to_wait",
+        "close-untold",
+    ),
+    (
+        "the_last_item_is_done_while_somebody_begins_to_join",
+        "join-untold",
+    ),
 ];
 
 /// Whether this defect shall be planted in the model itself.

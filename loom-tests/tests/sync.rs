@@ -3,7 +3,7 @@
 #![cfg(loom)]
 
 use heist_loom_tests::explore;
-use heist_sync::{Event, Mutex, RwLock, Semaphore};
+use heist_sync::{Event, Mutex, Queue, RwLock, Semaphore};
 use loom::future::block_on;
 use loom::thread;
 use std::future::Future;
@@ -121,4 +121,56 @@ fn an_event_is_set_while_somebody_begins_to_wait() {
         block_on(event.wait());
         other.join().expect("the model's thread");
     });
+}
+
+#[test]
+fn an_item_is_put_while_who_would_get_it_goes_away() {
+    explore("an_item_is_put_while_who_would_get_it_goes_away", || {
+        let queue = Arc::new(Queue::bounded(1));
+        let mut first = Box::pin(queue.get());
+        assert!(!is_ready(first.as_mut()));
+        let putter = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || block_on(queue.put(1)).expect("it is open")
+        });
+        drop(first);
+        assert_eq!(block_on(queue.get()), Ok(1));
+        putter.join().expect("the model's thread");
+    });
+}
+
+#[test]
+fn a_queue_is_closed_while_somebody_begins_to_wait() {
+    explore("a_queue_is_closed_while_somebody_begins_to_wait", || {
+        let queue = Arc::new(Queue::bounded(1));
+        queue.try_put(1).expect("there is room");
+        let closer = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || queue.close()
+        });
+        assert!(block_on(queue.put(2)).is_err());
+        assert_eq!(block_on(queue.get()), Ok(1));
+        assert!(block_on(queue.get()).is_err());
+        closer.join().expect("the model's thread");
+    });
+}
+
+#[test]
+fn the_last_item_is_done_while_somebody_begins_to_join() {
+    explore(
+        "the_last_item_is_done_while_somebody_begins_to_join",
+        || {
+            let queue = Arc::new(Queue::unbounded());
+            queue.try_put(1).expect("there is room");
+            let getter = thread::spawn({
+                let queue = Arc::clone(&queue);
+                move || {
+                    block_on(queue.get()).expect("there is one");
+                    queue.task_done().expect("it was put");
+                }
+            });
+            block_on(queue.join());
+            getter.join().expect("the model's thread");
+        },
+    );
 }

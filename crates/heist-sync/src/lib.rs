@@ -14,6 +14,7 @@ mod event;
 #[allow(unsafe_code, reason = "whoever has the permit has the value")]
 mod mutex;
 mod permits;
+mod queue;
 #[allow(unsafe_code, reason = "whoever has a permit has the value")]
 mod rwlock;
 mod semaphore;
@@ -28,6 +29,10 @@ mod wait_list;
 pub use barrier::{Barrier, BrokenBarrier};
 pub use event::Event;
 pub use mutex::{Mutex, MutexGuard, OwnedMutexGuard, TryLockError};
+pub use queue::{
+    Closed, Fifo, Lifo, LifoQueue, OrderedQueue, Priority, PriorityQueue, Queue, Store,
+    TaskDoneError, TryGetError, TryPutError,
+};
 pub use rwlock::{
     OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };

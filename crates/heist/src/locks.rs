@@ -1,4 +1,4 @@
-//! Locks that may be held over an await, and other ways for tasks to wait for each other.
+//! Locks that may be held over an await, queues, and other ways for tasks to wait for each other.
 //!
 //! | | asyncio |
 //! |---|---|
@@ -7,6 +7,7 @@
 //! | [`Semaphore`] | `Semaphore`, `BoundedSemaphore` |
 //! | [`Event`] | `Event` |
 //! | [`Barrier`] | `Barrier` |
+//! | [`Queue`], [`PriorityQueue`], [`LifoQueue`] | the same names |
 //!
 //! All are first in, first out: nobody overtakes whoever waits, also not where it would not have to wait itself. A future that is
 //! dropped while it waits, or when its turn has just come, passes the turn on. Waiting allocates nothing.
@@ -70,6 +71,41 @@
 //! seen.wait_blocking().unwrap();
 //! ```
 //!
+//! A queue, two workers, and a wait until all is done:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use heist::sync::Queue;
+//!
+//! heist::run(async {
+//!     let jobs = Arc::new(Queue::bounded(10));
+//!     let workers: Vec<_> = (0..2)
+//!         .map(|_| {
+//!             let jobs = Arc::clone(&jobs);
+//!             heist::spawn(async move {
+//!                 let mut total = 0;
+//!                 while let Ok(job) = jobs.get().await {
+//!                     total += job;
+//!                     jobs.task_done().unwrap();
+//!                 }
+//!                 total
+//!             })
+//!         })
+//!         .collect();
+//!     for job in 0..100 {
+//!         jobs.put(job).await.unwrap();
+//!     }
+//!     jobs.join().await;
+//!     jobs.close();
+//!     let mut total = 0;
+//!     for worker in workers {
+//!         total += worker.await.unwrap();
+//!     }
+//!     assert_eq!(total, 4950);
+//! });
+//! ```
+//!
 //! A barrier, at which each gets a number:
 //!
 //! ```
@@ -83,7 +119,8 @@
 //! ```
 
 pub use heist_sync::{
-    Barrier, BrokenBarrier, Event, Mutex, MutexGuard, OverRelease, OwnedMutexGuard, OwnedPermit,
-    OwnedRwLockReadGuard, OwnedRwLockWriteGuard, Permit, RwLock, RwLockReadGuard, RwLockWriteGuard,
-    Semaphore, TryAcquireError, TryLockError,
+    Barrier, BrokenBarrier, Closed, Event, Fifo, Lifo, LifoQueue, Mutex, MutexGuard, OrderedQueue,
+    OverRelease, OwnedMutexGuard, OwnedPermit, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, Permit,
+    Priority, PriorityQueue, Queue, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, Store,
+    TaskDoneError, TryAcquireError, TryGetError, TryLockError, TryPutError,
 };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 
-use heist::sync::{Barrier, Event, Mutex, RwLock, Semaphore};
+use heist::sync::{Barrier, Event, Mutex, Queue, RwLock, Semaphore};
 use heist::task::yield_now;
 use support::{bounded, runtime};
 
@@ -213,6 +213,48 @@ fn a_barrier_numbers_those_who_meet() {
             numbers.sort_unstable();
             assert_eq!(numbers, [0, 1, 2]);
         }
+    });
+}
+
+#[test]
+fn each_item_of_a_queue_comes_once_and_in_the_order_of_its_producer() {
+    const ITEMS: usize = 2_000;
+    bounded(|| {
+        let runtime = runtime(4);
+        let queue = Arc::new(Queue::bounded(7));
+        let putters: Vec<_> = (0..8)
+            .map(|from| {
+                let queue = Arc::clone(&queue);
+                runtime.spawn(async move {
+                    for item in 0..ITEMS {
+                        queue.put((from, item)).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        let getters: Vec<_> = (0..8)
+            .map(|_| {
+                let queue = Arc::clone(&queue);
+                runtime.spawn(async move {
+                    let (mut last, mut count) = ([None; 8], 0);
+                    while let Ok((from, item)) = queue.get().await {
+                        assert!(last[from].replace(item) < Some(item));
+                        queue.task_done().unwrap();
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        for putter in putters {
+            runtime.block_on(putter).unwrap();
+        }
+        runtime.block_on(queue.join());
+        queue.close();
+        let got = getters
+            .into_iter()
+            .map(|getter| runtime.block_on(getter).unwrap());
+        assert_eq!(got.sum::<usize>(), 8 * ITEMS);
     });
 }
 
