@@ -18,9 +18,10 @@
 //! too few processors for, no thread helps.
 //!
 //! A poll that computes takes a processor, and another thread brings none: of those only one per two processors is stood in for,
-//! which is enough for timers and I/O. In an *emergency*, which begins when a worker is counted as stalled and lasts for some
-//! time, the rounds are quick ones, and a thread that is blocked in the kernel is stood in for after two of them: who comes in the
-//! place of a blocked one takes the next task that blocks. One worker is counted in a round, so that threads are
+//! which is enough for timers and I/O. In an *emergency*, which is while a thread is blocked for longer than the threshold and for some
+//! time after, the rounds are quick ones, and a thread that is blocked in the kernel is stood in for after two of them: who comes in the
+//! place of a blocked one takes the next task that blocks. One that waited for a lock whose owner had no processor for some
+//! milliseconds is no sign of that. One worker is counted in a round, so that threads are
 //! started one by one.
 //!
 //! When all workers sleep, none is stuck, and nothing has moved for some rounds, it rests until it is called (`Sleep::may_rest`): an idle
@@ -340,7 +341,11 @@ impl<'a> Rounds<'a> {
                 found.waits = true;
                 found.busy_covered += usize::from(self.watched[index].is_busy());
             }
-            if too_long && !self.watched[index].told {
+            let watched = &self.watched[index];
+            if too_long && watched.covered && !watched.is_busy() {
+                self.emergency_until = self.now + EMERGENCY;
+            }
+            if too_long && !watched.told {
                 found.begun.push((index, age));
             }
         }
@@ -407,7 +412,6 @@ impl<'a> Rounds<'a> {
             return false;
         }
         self.watched[index].covered = true;
-        self.emergency_until = self.now + EMERGENCY;
         true
     }
 
