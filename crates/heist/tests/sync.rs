@@ -20,12 +20,16 @@ fn tasks_have_a_mutex_one_at_a_time_and_in_order() {
         let guard = runtime.block_on(Arc::clone(&order).lock_owned());
         let tasks: Vec<_> = (0..3)
             .map(|at| {
-                let order = Arc::clone(&order);
-                runtime.spawn(async move { order.lock().await.push(at) })
+                let own = Arc::clone(&order);
+                let task = runtime.spawn(async move { own.lock().await.push(at) });
+                // The next one comes when this one stands in line.
+                let in_line = format!("waiting: {} ", at + 1);
+                while !format!("{order:?}").contains(&in_line) {
+                    thread::yield_now();
+                }
+                task
             })
             .collect();
-        // One worker: behind this they all stand in line.
-        runtime.block_on(runtime.spawn(yield_now())).unwrap();
         drop(guard);
         for task in tasks {
             runtime.block_on(task).unwrap();
