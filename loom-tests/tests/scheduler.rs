@@ -126,7 +126,7 @@ fn a_worker_blocks_on_a_task_behind_it() {
     });
 }
 
-// Three threads with whole worker loops: 24 interleavings without a pre-emption, and no end in sight with one, because
+// Three threads with whole worker loops: 48 interleavings without a pre-emption, and no end in sight with one, because
 // every relaxed load may see each older value. The protocols in it have models of their own above.
 #[test]
 fn two_workers_steal_and_join() {
