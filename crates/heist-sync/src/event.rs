@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use heist_core::budget::poll_proceed;
 
 use crate::blocking;
-use crate::sync::{Acquire, AtomicBool, Relaxed, Release, mutated};
+use crate::sync::{Acquire, AtomicBool, Release, mutated};
 use crate::wait_list::{Left, Locked, Primitive, Wait, WaitList};
 
 /// A flag, and those who wait until it is set.
@@ -48,7 +48,9 @@ impl Event {
 
     /// Takes the flag back: who comes from now on waits.
     pub fn clear(&self) {
-        self.0.open.0.store(false, Relaxed);
+        // ORDERING(event): takes what was done before it was set. Who clears it, looks, and then waits either sees that, or
+        // the flag is set after this: a store might come after both.
+        self.0.open.0.swap(false, Acquire);
     }
 
     /// Whether it is set.
@@ -82,9 +84,10 @@ impl Default for Event {
 
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.0.lock().waiting();
         f.debug_struct("Event")
             .field("set", &self.is_set())
-            .field("waiting", &self.0.lock().waiting())
+            .field("waiting", &waiting)
             .finish()
     }
 }

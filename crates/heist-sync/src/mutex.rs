@@ -143,7 +143,9 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
         if holder != 0 && Some(holder) != current_id().map(|id| id.get()) {
             f.field("holder", &format_args!("Task-{holder}"));
         }
-        f.field("waiting", &self.permit.lock().waiting()).finish()
+        // Nothing is written under the lock of the line: whoever writes is the user.
+        let waiting = self.permit.lock().waiting();
+        f.field("waiting", &waiting).finish()
     }
 }
 
@@ -165,8 +167,8 @@ pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,
 }
 
-// SAFETY: it lends `&T`, which may be shared if `T` is `Sync`. That it may be sent is `Mutex: Sync`.
-unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
+// SAFETY: it lends `&T`, which may be shared if `T` is `Sync`, and the mutex, which may be if `T` is `Send`.
+unsafe impl<T: ?Sized + Send + Sync> Sync for MutexGuard<'_, T> {}
 
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// The mutex that this has locked.
@@ -182,7 +184,7 @@ pub struct OwnedMutexGuard<T: ?Sized> {
 }
 
 // SAFETY: as for `MutexGuard`.
-unsafe impl<T: ?Sized + Sync> Sync for OwnedMutexGuard<T> {}
+unsafe impl<T: ?Sized + Send + Sync> Sync for OwnedMutexGuard<T> {}
 
 impl<T: ?Sized> OwnedMutexGuard<T> {
     /// The mutex that this has locked.

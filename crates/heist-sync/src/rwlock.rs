@@ -143,7 +143,8 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
         if taken < MOST {
             f.field("readers", &taken);
         }
-        f.field("waiting", &self.permits.lock().waiting()).finish()
+        let waiting = self.permits.lock().waiting();
+        f.field("waiting", &waiting).finish()
     }
 }
 

@@ -174,9 +174,10 @@ impl Semaphore {
 
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.permits.lock().waiting();
         f.debug_struct("Semaphore")
             .field("available", &self.permits.free())
-            .field("waiting", &self.permits.lock().waiting())
+            .field("waiting", &waiting)
             .finish_non_exhaustive()
     }
 }
