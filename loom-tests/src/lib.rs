@@ -266,7 +266,11 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ("a_writer_against_a_reader", "line-unannounced"),
     (
         "an_event_is_set_while_somebody_begins_to_wait",
-        "event-unlooked",
+        "condition-unlooked",
+    ),
+    (
+        "an_event_is_cleared_while_somebody_sets_it",
+        "clear-unlocked",
     ),
     (
         "an_item_is_put_while_who_would_get_it_goes_away",
@@ -318,7 +322,6 @@ fn explore_within(
         heist_core::sync::set_mutation(&mutation);
         heist_scheduler::sync::set_mutation(&mutation);
         heist_io::sync::set_mutation(&mutation);
-        heist_sync::sync::set_mutation(&mutation);
     }
     let mut builder = loom::model::Builder::new();
     let bound = builder.preemption_bound.unwrap_or(2);

@@ -6,43 +6,29 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Nothing but a token: a turn waits for it. One thread at a time does.
+/// Nothing but a token: a turn waits for it. One thread at a time does, and its first wait may end by itself.
+///
+/// Not a mutex and a condvar: where two threads notify while the one who waits takes the mutex again, loom lets two of them have it.
 #[derive(Debug)]
-enum ModelDriver {
-    /// For one thread that waits, and one that notifies.
-    Condvar(loom::sync::Mutex<bool>, loom::sync::Condvar),
-    /// Where several notify: while the one who waits takes a mutex again, loom lets two of them have it.
-    Notify(loom::sync::Notify),
+struct ModelDriver(loom::sync::Notify);
+
+impl ModelDriver {
+    fn make() -> Arc<dyn Driver> {
+        Arc::new(Self(loom::sync::Notify::new()))
+    }
 }
 
 impl Driver for ModelDriver {
     fn turn(&self, _: usize, wait: Wait) -> usize {
-        match self {
-            Self::Condvar(token, changed) => {
-                let mut token = token.lock().unwrap();
-                while !*token && wait != Wait::Never {
-                    token = changed.wait(token).unwrap();
-                }
-                *token = false;
-            }
-            // The token of a turn that does not wait stays for the next one, which then returns early. That does no harm.
-            Self::Notify(token) => {
-                if wait != Wait::Never {
-                    token.wait();
-                }
-            }
+        // The token of a turn that does not wait stays for the next one, which then returns early. That does no harm.
+        if wait != Wait::Never {
+            self.0.wait();
         }
         0
     }
 
     fn unpark(&self) {
-        match self {
-            Self::Condvar(token, changed) => {
-                *token.lock().unwrap() = true;
-                changed.notify_one();
-            }
-            Self::Notify(token) => token.notify(),
-        }
+        self.0.notify();
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -67,7 +53,7 @@ pub fn start(workers: usize) -> Scheduler {
     config.max_spare_workers = 1;
     Scheduler::start(
         config,
-        |_| Ok(Arc::new(ModelDriver::Notify(loom::sync::Notify::new()))),
+        |_| Ok(ModelDriver::make()),
         Arc::new(SystemPlatform::new()),
     )
     .expect("a model has threads")
@@ -82,12 +68,7 @@ pub fn end(scheduler: &Scheduler) {
 pub fn start_local() -> LocalScheduler {
     LocalScheduler::new(
         Config::default(),
-        |_| {
-            Ok(Arc::new(ModelDriver::Condvar(
-                loom::sync::Mutex::new(false),
-                loom::sync::Condvar::new(),
-            )))
-        },
+        |_| Ok(ModelDriver::make()),
         Arc::new(SystemPlatform::new()),
     )
     .expect("nothing is started")

@@ -5,6 +5,8 @@
 use heist_loom_tests::explore;
 use heist_sync::{Event, Mutex, Queue, RwLock, Semaphore};
 use loom::future::block_on;
+use loom::sync::atomic::AtomicUsize;
+use loom::sync::atomic::Ordering::Relaxed;
 use loom::thread;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -119,6 +121,28 @@ fn an_event_is_set_while_somebody_begins_to_wait() {
             move || event.set()
         });
         block_on(event.wait());
+        other.join().expect("the model's thread");
+    });
+}
+
+/// Who clears the flag looks whether there is anything before it waits.
+#[test]
+fn an_event_is_cleared_while_somebody_sets_it() {
+    explore("an_event_is_cleared_while_somebody_sets_it", || {
+        let world = Arc::new((Event::new(), AtomicUsize::new(0)));
+        let other = thread::spawn({
+            let world = Arc::clone(&world);
+            move || {
+                // Orders nothing: that is the event's to do.
+                world.1.store(1, Relaxed);
+                world.0.set();
+            }
+        });
+        world.0.clear();
+        if world.1.load(Relaxed) == 0 {
+            block_on(world.0.wait());
+            assert_eq!(world.1.load(Relaxed), 1);
+        }
         other.join().expect("the model's thread");
     });
 }

@@ -50,8 +50,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Builds it, and starts it on a free port, with more in its environment.
-    pub(crate) fn start(errors: Stdio, environment: &[(&str, &str)]) -> Outcome<Self> {
+    /// Builds it, and starts it on a free port.
+    pub(crate) fn start(errors: Stdio) -> Outcome<Self> {
         Tool::Wrk.provide(false)?;
         process::show(&mut cargo(
             "build --quiet --release -p heist-examples --example http_server",
@@ -60,7 +60,6 @@ impl Server {
         let mut command = Command::new(program);
         command
             .args(["--port", "0"])
-            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(errors);
         let mut process = Owned::spawn(&mut command)?;

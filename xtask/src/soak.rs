@@ -46,10 +46,6 @@ const STORM: usize = 1000;
 /// it goes up and down by twice that: arenas of the allocator, and how many connections were busy at once.
 const GROWTH_KB: u64 = 2 * 1024;
 
-/// Glibc gives up to eight arenas a processor to threads, each with a high-water mark of its own, which a thread that stands in for a
-/// moment leaves behind: it takes an hour until each has had its worst moment. That is not what is looked for here.
-const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
-
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(words: &[&str]) -> Outcome {
@@ -62,7 +58,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
 }
 
 fn soak(time: Duration) -> Outcome {
-    let mut server = Server::start(Stdio::piped(), &[ARENAS])?;
+    let mut server = Server::start(Stdio::piped())?;
     let errors = server.errors().ok_or("the server has no standard error")?;
     let listed = thread::spawn(|| listed(errors));
     let before = quiet(&server)?;

@@ -220,18 +220,17 @@ pub fn set_block_on(block_on: BlockOn) {
     let _ = BLOCK_ON.set(block_on);
 }
 
-/// Waits as [`set_block_on`] has said. Before that there is no runtime: then as `otherwise` says.
-pub fn block_on_or(poll: &mut dyn FnMut(&mut Context<'_>) -> bool, otherwise: BlockOn) {
-    BLOCK_ON.get().unwrap_or(&otherwise)(poll);
-}
-
-/// The same for who waits for a runtime: where there is none, there is nothing to wait for.
-pub(crate) fn block_on(poll: &mut dyn FnMut(&mut Context<'_>) -> bool) {
-    block_on_or(poll, |poll| {
-        while !poll(&mut Context::from_waker(Waker::noop())) {
-            crate::sync::spin();
+/// Waits as [`set_block_on`] has said; the facade does when the program is loaded. Without it there is no runtime, and seldom
+/// anything to wait for.
+pub fn block_on(poll: &mut dyn FnMut(&mut Context<'_>) -> bool) {
+    match BLOCK_ON.get() {
+        Some(block_on) => block_on(poll),
+        None => {
+            while !poll(&mut Context::from_waker(Waker::noop())) {
+                crate::sync::spin();
+            }
         }
-    });
+    }
 }
 
 /// Makes `runtime` the current one of this thread until the guard is dropped.

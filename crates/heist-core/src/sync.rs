@@ -11,9 +11,9 @@ pub mod lock;
 #[cfg(not(loom))]
 mod imp {
     #[cfg(miri)]
-    pub(crate) use super::lock::{Mutex, MutexGuard};
+    pub use super::lock::{Mutex, MutexGuard};
     #[cfg(not(miri))]
-    pub(crate) use parking_lot::{Mutex, MutexGuard};
+    pub use parking_lot::{Mutex, MutexGuard};
     pub(crate) use std::alloc::{alloc, dealloc};
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence,
@@ -34,20 +34,30 @@ mod imp {
     /// `UnsafeCell` in the form by which loom sees each access.
     #[derive(Debug)]
     #[repr(transparent)]
-    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+    pub struct UnsafeCell<T: ?Sized>(std::cell::UnsafeCell<T>);
 
     impl<T> UnsafeCell<T> {
-        pub(crate) const fn new(value: T) -> Self {
+        /// One with this value.
+        pub const fn new(value: T) -> Self {
             Self(std::cell::UnsafeCell::new(value))
         }
 
+        /// The value.
+        pub fn into_inner(self) -> T {
+            self.0.into_inner()
+        }
+    }
+
+    impl<T: ?Sized> UnsafeCell<T> {
+        /// Reads through `f`.
         #[inline(always)]
-        pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
             f(self.0.get())
         }
 
+        /// Writes through `f`.
         #[inline(always)]
-        pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
             f(self.0.get())
         }
     }
@@ -86,7 +96,7 @@ mod imp {
 
     /// Whether a model asked for the named defect. Never, outside of models.
     #[inline(always)]
-    pub(crate) const fn mutated(_name: &str) -> bool {
+    pub const fn mutated(_name: &str) -> bool {
         false
     }
 
@@ -107,7 +117,8 @@ mod imp {
 
 #[cfg(loom)]
 mod imp {
-    pub(crate) use super::stand_in::{Mutex, MutexGuard, mutated, note, spin};
+    pub use super::stand_in::{Mutex, MutexGuard, mutated};
+    pub(crate) use super::stand_in::{note, spin};
     pub(crate) use loom::alloc::{alloc, dealloc};
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::atomic::{
@@ -156,7 +167,10 @@ mod imp {
     pub(crate) use per_thread;
 }
 
+#[cfg(not(loom))]
+pub use imp::UnsafeCell;
 pub(crate) use imp::*;
+pub use imp::{Mutex, MutexGuard, mutated};
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 pub(crate) use std::sync::{Arc, Weak};
 

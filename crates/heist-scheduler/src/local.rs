@@ -156,7 +156,9 @@ impl LocalScheduler {
         self.enter("run_forever", || {
             loop {
                 self.turn(None, || !self.shared.stopped.load(Relaxed));
-                if self.shared.stopped.swap(false, Relaxed) {
+                if self.shared.stopped.load(Relaxed) {
+                    // Relaxed: two stops at once are one.
+                    self.shared.stopped.store(false, Relaxed);
                     return;
                 }
             }

@@ -434,8 +434,8 @@ impl<'a> Rounds<'a> {
         }
         let since = *self.uncovered_since.get_or_insert(self.now);
         let threshold = self.pace.threshold.unwrap_or_default();
-        if self.now.saturating_duration_since(since) >= threshold * STARVED_MAY && !sleep.is_known()
-        {
+        let lasts = self.now.saturating_duration_since(since) >= threshold * STARVED_MAY;
+        if lasts && sleep.shall_tell_uncovered() {
             self.shared.report_uncovered();
         }
     }

@@ -25,7 +25,7 @@ struct Meeting {
     parties: usize,
 }
 
-/// What the lock guards: whether the barrier is broken for good.
+/// What the lock guards: whether the barrier was aborted, and not reset since.
 type IsBroken = bool;
 
 /// The place of one who waits among those who came, once they are all there.
@@ -72,16 +72,22 @@ impl Barrier {
     /// # Errors
     ///
     /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As `heist::block_on`, if it has to wait.
     pub fn wait_blocking(&self) -> Result<usize, BrokenBarrier> {
         blocking::wait(self.wait())
     }
 
-    /// Sends those away who wait, with an error. Whoever comes from now on meets anew.
+    /// Sends those away who wait, with an error. Whoever comes from now on meets anew, also after an [`abort`](Self::abort).
     pub fn reset(&self) {
-        send_away(&mut self.0.lock());
+        let mut line = self.0.lock();
+        *line.guarded() = false;
+        send_away(&mut line);
     }
 
-    /// The same for good: whoever comes from now on is sent away, too.
+    /// Sends those away who wait, with an error, and whoever comes from now on.
     pub fn abort(&self) {
         let mut line = self.0.lock();
         *line.guarded() = true;
@@ -99,7 +105,7 @@ impl Barrier {
         self.0.lock().waiting()
     }
 
-    /// Whether it was [aborted](Self::abort).
+    /// Whether it was [aborted](Self::abort), and not [reset](Self::reset) since.
     #[doc(alias = "broken")]
     pub fn is_broken(&self) -> bool {
         *self.0.lock().guarded()
@@ -159,7 +165,7 @@ impl Future for Waiting<'_> {
     }
 }
 
-/// The barrier was reset while the task waited, or was aborted.
+/// The barrier was reset while the task waited, or is aborted.
 ///
 /// # Counterpart
 ///

@@ -2,15 +2,11 @@
 
 use std::fmt;
 use std::future::Future;
-use std::ops::ControlFlow;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use heist_core::budget::poll_proceed;
 
 use crate::blocking;
-use crate::sync::{Acquire, AtomicBool, Release, mutated};
-use crate::wait_list::{Left, Locked, Primitive, Wait, WaitList};
+use crate::sync::{Acquire, AtomicBool, Relaxed, Release, mutated};
+use crate::until::Condition;
+use crate::wait_list::WaitList;
 
 /// A flag, and those who wait until it is set.
 ///
@@ -23,12 +19,10 @@ pub struct Event(WaitList<Flag>);
 
 struct Flag(AtomicBool);
 
-impl Primitive for Flag {
-    type Guarded = ();
-    type Value = ();
-
-    fn on_leave(_: &mut Locked<'_, Self>, _: Left<()>) -> Option<()> {
-        None
+impl Condition for Flag {
+    fn holds(&self) -> bool {
+        // ORDERING(event): takes what was done before it was set.
+        self.0.load(Acquire)
     }
 }
 
@@ -48,15 +42,17 @@ impl Event {
 
     /// Takes the flag back: who comes from now on waits.
     pub fn clear(&self) {
-        // ORDERING(event): takes what was done before it was set. Who clears it, looks, and then waits either sees that, or
-        // the flag is set after this: a store might come after both.
-        self.0.open.0.swap(false, Acquire);
+        if mutated("clear-unlocked") {
+            return self.0.open.0.store(false, Relaxed);
+        }
+        // The lock, because whoever clears it looks next whether there is anything to wait for: either what was done before the last
+        // `set` is seen there, or that `set` comes after this. A store alone might come after both.
+        self.0.lock().open.0.store(false, Relaxed);
     }
 
     /// Whether it is set.
     pub fn is_set(&self) -> bool {
-        // ORDERING(event): takes what was done before it was set.
-        self.0.open.0.load(Acquire)
+        self.0.open.holds()
     }
 
     /// Waits until it is set.
@@ -65,12 +61,14 @@ impl Event {
     ///
     /// Nothing is lost.
     pub fn wait(&self) -> impl Future<Output = ()> + Send + '_ {
-        Waiting {
-            wait: self.0.wait(),
-        }
+        self.0.until()
     }
 
     /// [`wait`](Self::wait) from code that is not async: blocks the thread. Another one serves in the place of a worker.
+    ///
+    /// # Panics
+    ///
+    /// As `heist::block_on`, if it has to wait.
     pub fn wait_blocking(&self) {
         blocking::wait(self.wait());
     }
@@ -89,34 +87,5 @@ impl fmt::Debug for Event {
             .field("set", &self.is_set())
             .field("waiting", &waiting)
             .finish()
-    }
-}
-
-pin_project_lite::pin_project! {
-    struct Waiting<'a> {
-        #[pin]
-        wait: Wait<'a, Flag>,
-    }
-}
-
-impl Future for Waiting<'_> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let wait = self.project().wait;
-        let proceed = ready!(poll_proceed(cx));
-        // ORDERING(event): takes what was done before it was set.
-        let is_set = |flag: &Flag| flag.0.load(Acquire) && !mutated("event-unlooked");
-        if !(wait.is_new() && is_set(&wait.list.open)) {
-            let _ = ready!(wait.poll(cx, |line| {
-                if is_set(line.open) {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            }));
-        }
-        proceed.made_progress();
-        Poll::Ready(())
     }
 }

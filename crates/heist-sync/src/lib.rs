@@ -3,7 +3,7 @@
 //! Depend on `heist`, which re-exports what stands here as `heist::sync`.
 //!
 //! Everything is first in, first out: nobody overtakes whoever stands in line, also not where it would not have to wait. A
-//! future that is dropped while it waits passes its turn on. Nothing allocates while it waits, nothing needs a runtime, and
+//! future that is dropped while it waits passes its turn on. A future that waits allocates nothing, nothing needs a runtime, and
 //! everything may be used by tasks of several runtimes, and by plain threads through its `_blocking` methods.
 
 #![deny(unsafe_code)]
@@ -18,8 +18,8 @@ mod queue;
 #[allow(unsafe_code, reason = "whoever has a permit has the value")]
 mod rwlock;
 mod semaphore;
-#[doc(hidden)]
-pub mod sync;
+mod sync;
+mod until;
 #[allow(
     unsafe_code,
     reason = "the line is intrusive: it lies in the futures that wait"

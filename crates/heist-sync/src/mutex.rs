@@ -79,6 +79,10 @@ impl<T: ?Sized> Mutex<T> {
     }
 
     /// [`lock`](Self::lock) from code that is not async: blocks the thread. Another one serves in the place of a worker.
+    ///
+    /// # Panics
+    ///
+    /// As `heist::block_on`, if it has to wait.
     pub fn lock_blocking(&self) -> MutexGuard<'_, T> {
         wait(self.lock())
     }

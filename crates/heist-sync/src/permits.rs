@@ -23,7 +23,7 @@ pub(crate) struct Permits(AtomicUsize);
 const LINE: usize = 1;
 const ONE: usize = 2;
 
-/// How many there may be.
+/// How many there may be, free or taken: a sum of them does not overflow.
 pub(crate) const MOST: usize = usize::MAX / ONE / 4;
 
 impl Primitive for Permits {
@@ -96,39 +96,25 @@ impl WaitList<Permits> {
         }
     }
 
-    /// Gives `count` back that were taken.
+    /// Gives `count`: those that were taken, or new ones. The caller sees to it that there are no more than [`MOST`], free or taken.
     #[inline]
     pub(crate) fn give(&self, count: usize) {
-        let _ = self.give_up_to(MOST, count);
-    }
-
-    /// Gives `count`, unless more than `most` would be free. Whether it did.
-    #[inline]
-    pub(crate) fn give_up_to(&self, most: usize, count: usize) -> bool {
         let word = &self.open.0;
         let mut seen = word.load(Relaxed);
         while seen & LINE == 0 {
-            if count > most.saturating_sub(seen / ONE) {
-                return false;
-            }
             let next = seen + count * ONE;
             // ORDERING(permits): gives what the owner did to whoever takes them.
             match word.compare_exchange_weak(seen, next, Release, Relaxed) {
-                Ok(_) => return true,
+                Ok(_) => return,
                 Err(now) => seen = now,
             }
         }
-        self.give_to_the_line(most, count)
+        self.give_to_the_line(count);
     }
 
     #[cold]
-    fn give_to_the_line(&self, most: usize, count: usize) -> bool {
-        let mut line = self.lock();
-        let fits = count <= most.saturating_sub(self.free());
-        if fits {
-            hand_out(&mut line, count);
-        }
-        fits
+    fn give_to_the_line(&self, count: usize) {
+        hand_out(&mut self.lock(), count);
     }
 }
 

@@ -10,16 +10,12 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::ops::ControlFlow;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use heist_core::budget::poll_proceed;
 
 use crate::blocking::wait;
 use crate::permits::{MOST, Permits};
 use crate::sync::{Acquire, AtomicUsize, Mutex, Relaxed, Release, mutated};
-use crate::wait_list::{Left, Locked, Primitive, Wait, WaitList};
+use crate::until::Condition;
+use crate::wait_list::WaitList;
 
 /// What a queue keeps its items in, and so in which order they come out.
 pub trait Store: Default {
@@ -159,12 +155,10 @@ struct Content<S> {
 /// Items that were put and are not done.
 struct Unfinished(AtomicUsize);
 
-impl Primitive for Unfinished {
-    type Guarded = ();
-    type Value = ();
-
-    fn on_leave(_: &mut Locked<'_, Self>, _: Left<()>) -> Option<()> {
-        None
+impl Condition for Unfinished {
+    fn holds(&self) -> bool {
+        // ORDERING(queue-done): takes what was done with the items.
+        self.0.load(Acquire) == 0
     }
 }
 
@@ -222,6 +216,10 @@ impl<S: Store> OrderedQueue<S> {
     /// # Errors
     ///
     /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As `heist::block_on`, if it has to wait.
     pub fn put_blocking(&self, item: S::Item) -> Result<(), Closed<S::Item>> {
         wait(self.put(item))
     }
@@ -278,6 +276,10 @@ impl<S: Store> OrderedQueue<S> {
     /// # Errors
     ///
     /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As `heist::block_on`, if it has to wait.
     pub fn get_blocking(&self) -> Result<S::Item, Closed> {
         wait(self.get())
     }
@@ -332,9 +334,19 @@ impl<S: Store> OrderedQueue<S> {
     where
         S: Send,
     {
-        Join {
-            wait: self.unfinished.wait(),
-        }
+        self.unfinished.until()
+    }
+
+    /// [`join`](Self::join) from code that is not async: blocks the thread. Another one serves in the place of a worker.
+    ///
+    /// # Panics
+    ///
+    /// As `heist::block_on`, if it has to wait.
+    pub fn join_blocking(&self)
+    where
+        S: Send,
+    {
+        wait(self.join());
     }
 
     /// Closes the queue: nothing can be put from now on, and what is in it can be got. Whoever waits for a place gets an error.
@@ -422,32 +434,6 @@ impl<S: Store> fmt::Debug for OrderedQueue<S> {
             .field("getting", &waiting(&self.items))
             .field("putting", &self.places.as_ref().map_or(0, waiting))
             .finish()
-    }
-}
-
-pin_project_lite::pin_project! {
-    struct Join<'a> {
-        #[pin]
-        wait: Wait<'a, Unfinished>,
-    }
-}
-
-impl Future for Join<'_> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let wait = self.project().wait;
-        let proceed = ready!(poll_proceed(cx));
-        let _ = ready!(wait.poll(cx, |line| {
-            // ORDERING(queue-done): takes what was done with the items.
-            if line.open.0.load(Acquire) == 0 {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        }));
-        proceed.made_progress();
-        Poll::Ready(())
     }
 }
 

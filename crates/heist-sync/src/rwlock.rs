@@ -70,6 +70,10 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     /// [`read`](Self::read) from code that is not async: blocks the thread. Another one serves in the place of a worker.
+    ///
+    /// # Panics
+    ///
+    /// As `heist::block_on`, if it has to wait.
     pub fn read_blocking(&self) -> RwLockReadGuard<'_, T> {
         wait(self.read())
     }
@@ -108,6 +112,10 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     /// [`write`](Self::write) from code that is not async: blocks the thread. Another one serves in the place of a worker.
+    ///
+    /// # Panics
+    ///
+    /// As `heist::block_on`, if it has to wait.
     pub fn write_blocking(&self) -> RwLockWriteGuard<'_, T> {
         wait(self.write())
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::blocking::wait;
 use crate::permits::{MOST, Permits, Take};
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicUsize, Relaxed};
 use crate::wait_list::WaitList;
 
 /// A number of permits to be taken and given back.
@@ -18,7 +18,8 @@ use crate::wait_list::WaitList;
 /// `asyncio.Semaphore`, and `asyncio.BoundedSemaphore` with [`bounded`](Self::bounded). `tokio::sync::Semaphore`, which can be closed.
 pub struct Semaphore {
     permits: WaitList<Permits>,
-    /// How many may be free.
+    /// How many there are, free or taken, and how many there may be.
+    total: AtomicUsize,
     most: usize,
 }
 
@@ -39,11 +40,12 @@ impl Semaphore {
         );
         Self {
             permits: WaitList::with_permits(permits),
+            total: AtomicUsize::new(permits),
             most: MOST,
         }
     }
 
-    /// One that never has more permits than at the beginning.
+    /// One that never has more permits than at the beginning, free or taken.
     ///
     /// # Panics
     ///
@@ -62,6 +64,10 @@ impl Semaphore {
     }
 
     /// Takes a permit as soon as there is one and nobody is before the caller.
+    ///
+    /// # Panics
+    ///
+    /// If the semaphore is [bounded](Self::bounded) and never has one.
     ///
     /// # Cancel safety
     ///
@@ -87,7 +93,20 @@ impl Semaphore {
         }
     }
 
-    /// The same from an [`Arc`], for permits that go anywhere.
+    /// [`acquire`](Self::acquire) from an [`Arc`], for a permit that goes anywhere.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn acquire_owned(self: Arc<Self>) -> OwnedPermit {
+        self.acquire_many_owned(1).await
+    }
+
+    /// [`acquire_many`](Self::acquire_many) from an [`Arc`], for permits that go anywhere.
     ///
     /// # Panics
     ///
@@ -113,11 +132,20 @@ impl Semaphore {
         self.permits.take(count)
     }
 
+    /// [`acquire`](Self::acquire) from code that is not async: blocks the thread. Another one serves in the place of a worker.
+    ///
+    /// # Panics
+    ///
+    /// As there, and as `heist::block_on` if it has to wait.
+    pub fn acquire_blocking(&self) -> Permit<'_> {
+        self.acquire_many_blocking(1)
+    }
+
     /// [`acquire_many`](Self::acquire_many) from code that is not async: blocks the thread. Another one serves in the place of a worker.
     ///
     /// # Panics
     ///
-    /// As there.
+    /// As there, and as `heist::block_on` if it has to wait.
     pub fn acquire_many_blocking(&self, count: usize) -> Permit<'_> {
         wait(self.acquire_many(count))
     }
@@ -151,13 +179,22 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// There would be more than [`MAX_PERMITS`](Self::MAX_PERMITS), or than a [bounded](Self::bounded) one has. None was added.
+    /// With those that are taken there would be more than [`MAX_PERMITS`](Self::MAX_PERMITS), or than a [bounded](Self::bounded) one
+    /// has. None was added.
     pub fn release(&self, count: usize) -> Result<(), OverRelease> {
-        if self.permits.give_up_to(self.most, count) {
-            Ok(())
-        } else {
-            Err(OverRelease { most: self.most })
+        let room = |total: usize| total.checked_add(count).filter(|total| *total <= self.most);
+        // Relaxed: a count that orders nothing.
+        match self.total.fetch_update(Relaxed, Relaxed, room) {
+            Ok(_) => {
+                self.permits.give(count);
+                Ok(())
+            }
+            Err(_) => Err(OverRelease { most: self.most }),
         }
+    }
+
+    fn forget(&self, count: usize) {
+        self.total.fetch_sub(count, Relaxed);
     }
 
     /// How many are free. That may be different when the caller looks at it.
@@ -198,7 +235,7 @@ impl Permit<'_> {
 
     /// Keeps them from going back: the semaphore has so many less.
     pub fn forget(mut self) {
-        self.count = 0;
+        self.semaphore.forget(std::mem::take(&mut self.count));
     }
 }
 
@@ -224,7 +261,7 @@ impl OwnedPermit {
 
     /// Keeps them from going back: the semaphore has so many less.
     pub fn forget(mut self) {
-        self.count = 0;
+        self.semaphore.forget(std::mem::take(&mut self.count));
     }
 }
 
@@ -257,7 +294,7 @@ pub struct OverRelease {
 }
 
 impl OverRelease {
-    /// How many may be free.
+    /// How many there may be, free and taken.
     pub fn most(&self) -> usize {
         self.most
     }
@@ -267,7 +304,7 @@ impl fmt::Display for OverRelease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the semaphore may have {} permits; release only what was taken and forgotten",
+            "the semaphore may have {} permits, free and taken; release only what was forgotten",
             self.most
         )
     }

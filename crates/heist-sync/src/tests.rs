@@ -117,6 +117,10 @@ fn permits_over_the_maximum_are_an_error() {
     let error = bounded.release(1).unwrap_err();
     assert_eq!(error.most(), 2);
     assert!(error.to_string().contains("may have 2 permits"));
+    let held = bounded.try_acquire().unwrap();
+    assert!(bounded.release(1).is_err(), "one that is held comes back");
+    drop(held);
+    assert_eq!(bounded.available_permits(), 2);
     bounded.try_acquire_many(2).unwrap().forget();
     assert!(bounded.release(3).is_err());
     bounded.release(2).unwrap();
@@ -221,6 +225,9 @@ fn a_barrier_sends_those_away_who_wait_for_it() {
     }
     assert!(ready(barrier.wait()).is_err());
     assert!(ready(barrier.wait()).is_err());
+    barrier.reset();
+    assert!(!barrier.is_broken());
+    assert!(poll(pin!(barrier.wait())).is_pending());
 }
 
 #[test]
@@ -430,7 +437,7 @@ fn threads_that_race_for_items_get_each_once() {
         for putter in putters {
             putter.join().unwrap();
         }
-        crate::blocking::wait(queue.join());
+        queue.join_blocking();
         queue.close();
         getters
             .into_iter()

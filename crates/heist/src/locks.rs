@@ -10,10 +10,12 @@
 //! | [`Queue`], [`PriorityQueue`], [`LifoQueue`] | the same names |
 //!
 //! All are first in, first out: nobody overtakes whoever waits, also not where it would not have to wait itself. A future that is
-//! dropped while it waits, or when its turn has just come, passes the turn on. Waiting allocates nothing.
+//! dropped while it waits, or when its turn has just come, passes the turn on. A task that waits allocates nothing.
 //!
-//! None needs a runtime. They may be shared by tasks of several runtimes, and by plain threads: each method that waits has
-//! a twin whose name ends in `_blocking`. On a worker another thread serves meanwhile.
+//! None needs a runtime. They may be shared by tasks of several runtimes, and by plain threads: what waits has a twin whose name
+//! ends in `_blocking`. On a worker another thread serves meanwhile. Where it has to wait, such a twin panics as
+//! [`block_on`](crate::block_on) does: on a [`LocalRuntime`](crate::LocalRuntime)'s own thread inside of a task, and in a runtime that is
+//! shut down.
 //!
 //! A panic poisons none of them.
 //!

@@ -5,9 +5,9 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::thread;
 
+use heist::LocalRuntime;
 use heist::sync::{Barrier, Event, Mutex, Queue, RwLock, Semaphore};
 use heist::task::yield_now;
 use support::{bounded, runtime};
@@ -51,12 +51,7 @@ fn a_task_that_is_cancelled_while_it_waits_passes_its_turn_on() {
                     runtime.spawn(async move { *mutex.lock().await += 1 })
                 })
                 .collect();
-            let (unlock, go) = channel();
-            let unlocker = thread::spawn(move || {
-                go.recv().unwrap();
-                drop(guard);
-            });
-            unlock.send(()).unwrap();
+            let unlocker = thread::spawn(move || drop(guard));
             tasks[0].cancel();
             tasks[1].cancel();
             let over = tasks
@@ -121,6 +116,20 @@ fn who_blocks_a_worker_with_a_lock_has_somebody_serve_in_its_place() {
         runtime.block_on(holder).unwrap();
         runtime.block_on(blocked).unwrap();
         assert_eq!(*mutex.lock_blocking(), 1);
+    });
+}
+
+/// Where a task that blocks would wait for itself.
+#[test]
+fn what_is_free_is_taken_without_waiting_on_a_local_runtime_too() {
+    bounded(|| {
+        let runtime = LocalRuntime::new().unwrap();
+        let (mutex, semaphore) = (Mutex::new(1), Semaphore::new(1));
+        runtime.block_on(async {
+            *mutex.lock_blocking() += 1;
+            drop(semaphore.acquire_blocking());
+        });
+        assert_eq!(mutex.into_inner(), 2);
     });
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Loom's mutex in parking_lot's shape.
 #[derive(Debug)]
-pub(crate) struct Mutex<T> {
+pub struct Mutex<T> {
     inner: loom::sync::Mutex<T>,
     seen: Seen,
 }
@@ -21,21 +21,24 @@ struct Seen {
 }
 
 #[derive(Debug)]
-pub(crate) struct MutexGuard<'a, T> {
+pub struct MutexGuard<'a, T> {
     inner: loom::sync::MutexGuard<'a, T>,
     seen: &'a Seen,
 }
 
 impl<T> Mutex<T> {
-    pub(crate) fn new(value: T) -> Self {
+    /// One that is not locked.
+    pub fn new(value: T) -> Self {
         Self {
             inner: loom::sync::Mutex::new(value),
             seen: Seen::default(),
         }
     }
 
+    /// Waits for the lock.
+    ///
     /// Loom's `try_lock` waits where the lock is taken between its call and its step, so it would not do here.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+    pub fn lock(&self) -> MutexGuard<'_, T> {
         let hurried = must_not_wait();
         if hurried {
             assert!(!self.seen.held.load(Relaxed), "{WAITS}");
@@ -114,7 +117,8 @@ pub fn set_mutation(name: &str) {
     let _ = MUTATION.set(name.to_owned());
 }
 
-pub(crate) fn mutated(name: &str) -> bool {
+/// Whether this defect is planted.
+pub fn mutated(name: &str) -> bool {
     MUTATION.get().is_some_and(|planted| planted == name)
 }
 

@@ -368,7 +368,7 @@ impl Sleep {
             return true;
         }
         self.cover(&mut list);
-        list.uncovered == 0 || list.is_known()
+        list.uncovered == 0 || !list.shall_tell()
     }
 
     /// Whether it has announced that it blocks, and how often it has begun or ended to. What it makes runnable meanwhile goes the
@@ -414,9 +414,9 @@ impl Sleep {
         self.list.lock().uncovered > 0
     }
 
-    /// Whether that is known, or need not be. From now on it is.
-    pub(crate) fn is_known(&self) -> bool {
-        self.list.lock().is_known()
+    /// Whether somebody shall be told of that: the first who asks tells.
+    pub(crate) fn shall_tell_uncovered(&self) -> bool {
+        self.list.lock().shall_tell()
     }
 
     /// Whether worker `index`, the caller, is counted as stalled, and has to say that it is not.
@@ -548,8 +548,8 @@ impl List {
         self.free.len() + self.retiring
     }
 
-    fn is_known(&mut self) -> bool {
-        std::mem::replace(&mut self.told, true) || self.closed
+    fn shall_tell(&mut self) -> bool {
+        !std::mem::replace(&mut self.told, true) && !self.closed
     }
 
     fn is_short(&self) -> bool {
