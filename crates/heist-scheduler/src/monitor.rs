@@ -15,10 +15,11 @@
 //! A worker that has announced that it blocks is not stuck: the age of its poll begins when it is back.
 //!
 //! A thread that would run but gets no processor is not stuck: it takes ten times the threshold until that is told. What a machine has
-//! too few processors for, no thread helps.
+//! too few processors for, no thread helps; and a thread that is blocked may wait for a lock that such a one has. So while a
+//! worker is starved, nobody is stood in for before that time.
 //!
-//! A poll that computes takes a processor, and another thread brings none: of those only one per two processors is stood in for,
-//! which is enough for timers and I/O. In an *emergency*, which is while a thread is blocked for longer than the threshold and for some
+//! A poll that computes takes a processor, and another thread brings none: it is stood in for only where no worker is left that serves,
+//! and of those only one per two processors, which is enough for timers and I/O. In an *emergency*, which is while a thread is blocked for longer than the threshold and for some
 //! time after, the rounds are quick ones, and a thread that is blocked in the kernel is stood in for after two of them: who comes in the
 //! place of a blocked one takes the next task that blocks. One that waited for a lock whose owner had no processor for some
 //! milliseconds is no sign of that. One worker is counted in a round, so that threads are
@@ -217,6 +218,10 @@ struct Findings {
     urgent: bool,
     /// Workers that compute, in whose place somebody serves.
     busy_covered: usize,
+    /// A thread would run and gets no processor.
+    starving: bool,
+    /// All threads that are not covered have been in their polls for so long that they may be stuck.
+    nobody_serves: bool,
     /// Whoever was told of a stall has to be told of its end.
     ended: bool,
     /// Polls that the user has to be told of, and how old they are.
@@ -319,21 +324,24 @@ impl<'a> Rounds<'a> {
 
     /// Sees to those who are stuck.
     fn cover(&mut self, found: &mut Findings, threshold: Duration) {
-        let mut counted = false;
-        for index in 0..self.watched.len() {
+        let overdue = self.overdue();
+        let mut stuck = 0;
+        for &(index, age) in &overdue {
+            self.ask(index);
             let watched = &self.watched[index];
-            let age = self.now.saturating_duration_since(watched.since);
-            if !watched.is_polling() || age < self.patience() {
-                continue;
-            }
             found.urgent |= age < threshold;
-            if watched.covered || !counted {
-                self.ask(index);
-            }
+            found.starving |= watched.starved && age < threshold * STARVED_MAY;
+            stuck += usize::from(!watched.covered && age >= self.pace.normal);
+        }
+        found.nobody_serves = !overdue.is_empty() && self.shared.sleep.serving() <= stuck;
+        let mut counted = false;
+        for (index, age) in overdue {
             let watched = &self.watched[index];
-            let too_long = age >= threshold && (!watched.starved || age >= threshold * STARVED_MAY);
+            let very_long = age >= threshold * STARVED_MAY;
+            let too_long = very_long || age >= threshold && !watched.starved;
             if !watched.covered
                 && !counted
+                && (very_long || !found.starving)
                 && self.shall_cover(index, too_long, found)
                 && self.count_as_stalled(index)
             {
@@ -342,13 +350,23 @@ impl<'a> Rounds<'a> {
                 found.busy_covered += usize::from(self.watched[index].is_busy());
             }
             let watched = &self.watched[index];
-            if too_long && watched.covered && !watched.is_busy() {
+            if too_long && watched.covered && !watched.is_busy() && !found.starving {
                 self.emergency_until = self.now + EMERGENCY;
             }
             if too_long && !watched.told {
                 found.begun.push((index, age));
             }
         }
+    }
+
+    /// Whose poll is so old that its thread is looked at, and how old it is.
+    fn overdue(&self) -> Vec<(usize, Duration)> {
+        let age = |watched: &Watched| self.now.saturating_duration_since(watched.since);
+        let polls = self.watched.iter().enumerate();
+        polls
+            .filter(|(_, watched)| watched.is_polling() && age(watched) >= self.patience())
+            .map(|(index, watched)| (index, age(watched)))
+            .collect()
     }
 
     fn shall_cover(&self, index: usize, too_long: bool, found: &Findings) -> bool {
@@ -358,7 +376,9 @@ impl<'a> Rounds<'a> {
                 let nobody_sleeps = self.shared.sleep.glance().sleeping() == 0;
                 nobody_sleeps && (found.unattended || self.shared.has_work())
             }
-            Activity::Running => too_long && found.busy_covered < self.most_busy_covered,
+            Activity::Running => {
+                too_long && found.nobody_serves && found.busy_covered < self.most_busy_covered
+            }
             Activity::Unknown => too_long,
         }
     }

@@ -187,6 +187,11 @@ impl Sleep {
         self.idle.load()
     }
 
+    /// How many threads have a slot and are neither blocked nor stalled.
+    pub(crate) fn serving(&self) -> usize {
+        self.list.lock().serving
+    }
+
     /// Whether the caller, who has just published work, has to wake somebody with [`take_sleeper`](Self::take_sleeper).
     #[inline(always)]
     pub(crate) fn must_wake(&self) -> bool {
