@@ -103,7 +103,7 @@ impl Worker<'_> {
 const MAINTENANCE_INTERVAL: Duration = Duration::from_micros(60);
 
 /// Between two turns of the driver that do not wait, at least.
-const DRIVER_INTERVAL: Duration = Duration::from_micros(250);
+const DRIVER_INTERVAL: Duration = Duration::from_micros(100);
 
 /// Between two times that the oldest of the stack are moved to the queue, at least.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(1);
