@@ -284,6 +284,41 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "the_last_item_is_done_while_somebody_begins_to_join",
         "join-untold",
     ),
+    (
+        "a_change_is_made_while_somebody_begins_to_wait_for_it",
+        "served-relaxed",
+    ),
+    (
+        "a_condition_is_notified_while_who_is_next_goes_away",
+        "turn-kept",
+    ),
+    (
+        "a_notification_comes_while_somebody_begins_to_wait",
+        "line-unannounced",
+    ),
+    (
+        "a_notification_comes_while_who_is_next_goes_away",
+        "turn-kept",
+    ),
+    ("two_find_a_cell_empty", "once-relaxed"),
+    ("a_place_is_promised_to_who_goes_away", "turn-kept"),
+    ("one_puts_and_one_gets_without_room", "served-relaxed"),
+    (
+        "the_last_sender_goes_while_somebody_begins_to_receive",
+        "close-untold",
+    ),
+    (
+        "the_receiver_goes_while_somebody_waits_for_that",
+        "condition-unlooked",
+    ),
+    (
+        "a_version_is_sent_while_somebody_begins_to_wait",
+        "condition-unlooked",
+    ),
+    (
+        "a_value_is_broadcast_while_somebody_begins_to_wait",
+        "condition-unlooked",
+    ),
 ];
 
 /// Whether this defect shall be planted in the model itself.

@@ -139,7 +139,11 @@ fn is_ours(name: &str) -> bool {
 /// Atomics, locks and the switch between real and modelled ones come through the `sync` module.
 fn imports(source: &Source, problems: &mut Vec<String>) {
     let path = relative(&source.path);
-    if !is_library(&path) || is_sync(&path) || path.ends_with("tests.rs") {
+    if !is_library(&path)
+        || is_sync(&path)
+        || path.ends_with("tests.rs")
+        || path.contains("/tests/")
+    {
         return;
     }
     for (number, line) in numbered(code::without_tests(&source.code)) {

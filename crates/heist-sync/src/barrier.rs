@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use heist_core::budget::poll_proceed;
 
 use crate::blocking;
-use crate::wait_list::{Left, Locked, Primitive, Wait, WaitList};
+use crate::wait_list::{Ends, Left, Locked, Primitive, Wait, WaitList};
 
 /// Lets tasks wait until so many have come, then lets all of them go on. Then the next meeting begins.
 ///
@@ -34,6 +34,7 @@ type Place = Result<usize, BrokenBarrier>;
 impl Primitive for Meeting {
     type Guarded = IsBroken;
     type Value = Place;
+    type Lines = [Ends<Self::Value>; 1];
 
     fn on_leave(_: &mut Locked<'_, Self>, _: Left<Place>) -> Option<Place> {
         None

@@ -20,7 +20,11 @@ pub struct Event(WaitList<Flag>);
 struct Flag(AtomicBool);
 
 impl Condition for Flag {
-    fn holds(&self) -> bool {
+    type Guarded = ();
+}
+
+impl Flag {
+    fn is_set(&self) -> bool {
         // ORDERING(event): takes what was done before it was set.
         self.0.load(Acquire)
     }
@@ -52,7 +56,7 @@ impl Event {
 
     /// Whether it is set.
     pub fn is_set(&self) -> bool {
-        self.0.open.holds()
+        self.0.open.is_set()
     }
 
     /// Waits until it is set.
@@ -61,7 +65,7 @@ impl Event {
     ///
     /// Nothing is lost.
     pub fn wait(&self) -> impl Future<Output = ()> + Send + '_ {
-        self.0.until()
+        self.0.until(Flag::is_set)
     }
 
     /// [`wait`](Self::wait) from code that is not async: blocks the thread. Another one serves in the place of a worker.

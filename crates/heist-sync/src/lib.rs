@@ -1,4 +1,4 @@
-//! Async locks of the heist runtime: a mutex, a lock for readers and writers, a semaphore, an event, a barrier.
+//! Async locks, queues and channels of the heist runtime.
 //!
 //! Depend on `heist`, which re-exports what stands here as `heist::sync`.
 //!
@@ -10,9 +10,17 @@
 
 mod barrier;
 mod blocking;
+pub mod broadcast;
+mod condvar;
 mod event;
+pub mod mpsc;
 #[allow(unsafe_code, reason = "whoever has the permit has the value")]
 mod mutex;
+mod notify;
+#[allow(unsafe_code, reason = "whoever has the permit may write the value")]
+mod once_cell;
+pub mod oneshot;
+mod parties;
 mod permits;
 mod queue;
 #[allow(unsafe_code, reason = "whoever has a permit has the value")]
@@ -25,10 +33,14 @@ mod until;
     reason = "the line is intrusive: it lies in the futures that wait"
 )]
 mod wait_list;
+pub mod watch;
 
 pub use barrier::{Barrier, BrokenBarrier};
+pub use condvar::Condvar;
 pub use event::Event;
 pub use mutex::{Mutex, MutexGuard, OwnedMutexGuard, TryLockError};
+pub use notify::Notify;
+pub use once_cell::{OnceCell, SetError};
 pub use queue::{
     Closed, Fifo, Lifo, LifoQueue, OrderedQueue, Priority, PriorityQueue, Queue, Store,
     TaskDoneError, TryGetError, TryPutError,

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use heist_core::budget::poll_proceed;
 
 use crate::sync::{Acquire, AtomicUsize, Relaxed, Release, mutated};
-use crate::wait_list::{Left, Locked, Primitive, Wait, WaitList};
+use crate::wait_list::{Ends, Left, Locked, Primitive, Wait, WaitList};
 
 /// The word: whether somebody stands in line, and how many permits are free.
 pub(crate) struct Permits(AtomicUsize);
@@ -30,6 +30,7 @@ impl Primitive for Permits {
     type Guarded = ();
     /// How many are wanted.
     type Value = usize;
+    type Lines = [Ends<Self::Value>; 1];
 
     fn on_leave(line: &mut Locked<'_, Self>, left: Left<usize>) -> Option<usize> {
         match left {

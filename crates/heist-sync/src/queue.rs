@@ -1,117 +1,23 @@
 //! Queues with many producers and many consumers.
-//!
-//! Two numbers of permits go round: one for each free place, if the queue is bounded, and one for each item. Whoever puts takes
-//! the first kind and gives the second, whoever gets does it the other way. Between taking a permit and what it is for there is no
-//! await, so that nothing is lost where a future is dropped. To close the queue, so many of both kinds are given that nobody waits any
-//! more, and everybody looks whether it is closed.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-use std::error::Error;
+mod error;
+mod store;
+mod trade;
+
 use std::fmt;
 use std::future::Future;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
+use heist_core::budget::poll_proceed;
+
+use self::trade::{AllDone, GET, Got, PUT, Put, Stake, Trade};
 use crate::blocking::wait;
-use crate::permits::{MOST, Permits};
-use crate::sync::{Acquire, AtomicUsize, Mutex, Relaxed, Release, mutated};
-use crate::until::Condition;
-use crate::wait_list::WaitList;
+use crate::wait_list::{Locked, Wait, WaitList};
 
-/// What a queue keeps its items in, and so in which order they come out.
-pub trait Store: Default {
-    /// What is kept.
-    type Item;
-    /// Adds an item.
-    fn push(&mut self, item: Self::Item);
-    /// Takes the next one.
-    fn pop(&mut self) -> Option<Self::Item>;
-    /// How many there are.
-    fn len(&self) -> usize;
-    /// Whether there is none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// The first in is the first out.
-#[derive(Debug)]
-pub struct Fifo<T>(VecDeque<T>);
-
-/// The last in is the first out.
-#[derive(Debug)]
-pub struct Lifo<T>(Vec<T>);
-
-/// The least is the first out. Items that are equal come in no particular order.
-///
-/// They are compared under the queue's lock: a comparison that uses the queue waits for itself.
-#[derive(Debug)]
-pub struct Priority<T: Ord>(BinaryHeap<Reverse<T>>);
-
-impl<T> Default for Fifo<T> {
-    fn default() -> Self {
-        Self(VecDeque::new())
-    }
-}
-
-impl<T> Store for Fifo<T> {
-    type Item = T;
-
-    fn push(&mut self, item: T) {
-        self.0.push_back(item);
-    }
-
-    fn pop(&mut self) -> Option<T> {
-        self.0.pop_front()
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-}
-
-impl<T> Default for Lifo<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> Store for Lifo<T> {
-    type Item = T;
-
-    fn push(&mut self, item: T) {
-        self.0.push(item);
-    }
-
-    fn pop(&mut self) -> Option<T> {
-        self.0.pop()
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-}
-
-impl<T: Ord> Default for Priority<T> {
-    fn default() -> Self {
-        Self(BinaryHeap::new())
-    }
-}
-
-impl<T: Ord> Store for Priority<T> {
-    type Item = T;
-
-    fn push(&mut self, item: T) {
-        self.0.push(Reverse(item));
-    }
-
-    fn pop(&mut self) -> Option<T> {
-        self.0.pop().map(|Reverse(item)| item)
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-}
+pub use error::{Closed, TaskDoneError, TryGetError, TryPutError};
+pub use store::{Fifo, Lifo, Priority, Store};
 
 /// A queue that gives out the oldest item first.
 ///
@@ -138,27 +44,19 @@ pub type LifoQueue<T> = OrderedQueue<Lifo<T>>;
 ///
 /// Those who wait for an item, and those who wait for a place, are served in the order of coming. Whoever gets an item may say
 /// [when it is done](Self::task_done) with it, and others may [wait until all are](Self::join).
-pub struct OrderedQueue<S: Store> {
-    /// `None`: there is always room.
-    places: Option<WaitList<Permits>>,
-    capacity: Option<usize>,
-    items: WaitList<Permits>,
-    content: Mutex<Content<S>>,
-    unfinished: WaitList<Unfinished>,
-}
+pub struct OrderedQueue<S: Store>(WaitList<Trade<S>>);
 
-struct Content<S> {
-    store: S,
-    is_closed: bool,
-}
-
-/// Items that were put and are not done.
-struct Unfinished(AtomicUsize);
-
-impl Condition for Unfinished {
-    fn holds(&self) -> bool {
-        // ORDERING(queue-done): takes what was done with the items.
-        self.0.load(Acquire) == 0
+impl<T> Queue<T> {
+    /// One that holds nothing: whoever puts waits until somebody takes the item.
+    ///
+    /// An item whose taker goes away just then is the next one's: it was put.
+    ///
+    /// # Counterpart
+    ///
+    /// `gevent.queue.Channel`, `queue.SimpleQueue` has none.
+    #[doc(alias = "Channel")]
+    pub fn rendezvous() -> Self {
+        Self(WaitList::with_capacity(0))
     }
 }
 
@@ -167,32 +65,29 @@ impl<S: Store> OrderedQueue<S> {
     ///
     /// # Panics
     ///
-    /// For none, or for more than 2^60.
+    /// For none: that is a [`rendezvous`](Queue::rendezvous).
     #[track_caller]
     pub fn bounded(capacity: usize) -> Self {
         assert!(
-            capacity > 0 && capacity <= MOST / 2,
-            "a bounded queue holds one item at least, and not {capacity}"
+            capacity > 0,
+            "a bounded queue holds one item at least; for none there is rendezvous"
         );
-        Self::new(Some(capacity))
+        Self(WaitList::with_capacity(capacity))
     }
 
     /// One that holds any number of items.
     pub fn unbounded() -> Self {
-        Self::new(None)
+        Self(WaitList::with_capacity(usize::MAX))
     }
 
-    fn new(capacity: Option<usize>) -> Self {
-        Self {
-            places: capacity.map(WaitList::with_permits),
-            capacity,
-            items: WaitList::with_permits(0),
-            content: Mutex::new(Content {
-                store: S::default(),
-                is_closed: false,
-            }),
-            unfinished: WaitList::new(Unfinished(AtomicUsize::new(0)), ()),
-        }
+    /// Gives `hook` each item that is not delivered, instead of dropping it: whose [`put`](Self::put) was dropped before it was put,
+    /// which [`close_now`](Self::close_now) throws away, or which is left when the queue is dropped.
+    ///
+    /// It runs where that happens, and not under a lock.
+    #[must_use]
+    pub fn on_undelivered(mut self, hook: impl Fn(S::Item) + Send + Sync + 'static) -> Self {
+        self.0.open.on_undelivered = Some(Box::new(hook));
+        self
     }
 
     /// Puts an item, as soon as there is room and nobody is before the caller.
@@ -203,12 +98,12 @@ impl<S: Store> OrderedQueue<S> {
     ///
     /// # Cancel safety
     ///
-    /// Nothing was put, and the item is dropped with the future. [`try_put`](Self::try_put) gives it back.
-    pub async fn put(&self, item: S::Item) -> Result<(), Closed<S::Item>> {
-        if let Some(places) = &self.places {
-            places.take(1).await;
+    /// Nothing was put, and the item is [undelivered](Self::on_undelivered). [`try_put`](Self::try_put) gives it back.
+    pub fn put(&self, item: S::Item) -> impl Future<Output = Result<(), Closed<S::Item>>> {
+        PutFuture {
+            wait: self.0.wait_in(PUT),
+            item: Some(item),
         }
-        self.put_in(item)
     }
 
     /// [`put`](Self::put) from code that is not async: blocks the thread. Another one serves in the place of a worker.
@@ -231,30 +126,11 @@ impl<S: Store> OrderedQueue<S> {
     /// Not now, or never more. Gives the item back.
     #[doc(alias = "put_nowait")]
     pub fn try_put(&self, item: S::Item) -> Result<(), TryPutError<S::Item>> {
-        let room = self.places.as_ref().is_none_or(|places| places.try_take(1));
-        if !room {
-            return Err(if self.is_closed() {
-                TryPutError::Closed(item)
-            } else {
-                TryPutError::Full(item)
-            });
+        match trade::put(&mut self.0.lock(), item) {
+            Put::Done => Ok(()),
+            Put::Full(item) => Err(TryPutError::Full(item)),
+            Put::Closed(item) => Err(TryPutError::Closed(item)),
         }
-        self.put_in(item)
-            .map_err(|Closed(item)| TryPutError::Closed(item))
-    }
-
-    /// With a place that was taken.
-    fn put_in(&self, item: S::Item) -> Result<(), Closed<S::Item>> {
-        let mut content = self.content.lock();
-        if content.is_closed {
-            return Err(Closed(item));
-        }
-        // Relaxed: whoever is done with it has got it under the lock.
-        self.unfinished.open.0.fetch_add(1, Relaxed);
-        content.store.push(item);
-        drop(content);
-        self.items.give(1);
-        Ok(())
     }
 
     /// Gets an item, as soon as there is one and nobody is before the caller.
@@ -266,9 +142,10 @@ impl<S: Store> OrderedQueue<S> {
     /// # Cancel safety
     ///
     /// Nothing is lost: the item goes to the next one.
-    pub async fn get(&self) -> Result<S::Item, Closed> {
-        self.items.take(1).await;
-        self.take_out().ok_or(Closed(()))
+    pub fn get(&self) -> impl Future<Output = Result<S::Item, Closed>> {
+        GetFuture {
+            wait: self.0.wait_in(GET),
+        }
     }
 
     /// [`get`](Self::get) from code that is not async: blocks the thread. Another one serves in the place of a worker.
@@ -291,19 +168,24 @@ impl<S: Store> OrderedQueue<S> {
     /// Not now, or never more.
     #[doc(alias = "get_nowait")]
     pub fn try_get(&self) -> Result<S::Item, TryGetError> {
-        if !self.items.try_take(1) {
-            return Err(TryGetError::Empty);
+        match trade::get(&mut self.0.lock()) {
+            Got::Item(item) => Ok(item),
+            Got::Empty => Err(TryGetError::Empty),
+            Got::Closed => Err(TryGetError::Closed),
         }
-        self.take_out().ok_or(TryGetError::Closed)
     }
 
-    /// With an item's permit that was taken. `None`: the queue is closed, and has given more of them than there are items.
-    fn take_out(&self) -> Option<S::Item> {
-        let item = self.content.lock().store.pop()?;
-        if let Some(places) = &self.places {
-            places.give(1);
+    /// Gets as many items as there are, and `most` of them at most, without waiting.
+    pub fn drain(&self, most: usize) -> Vec<S::Item> {
+        let mut line = self.0.lock();
+        let mut items = Vec::with_capacity(most.min(line.guarded().store.len()));
+        while items.len() < most {
+            match trade::get(&mut line) {
+                Got::Item(item) => items.push(item),
+                Got::Empty | Got::Closed => break,
+            }
         }
-        Some(item)
+        items
     }
 
     /// An item that was got is done.
@@ -312,17 +194,11 @@ impl<S: Store> OrderedQueue<S> {
     ///
     /// All that were put are done.
     pub fn task_done(&self) -> Result<(), TaskDoneError> {
-        self.done(1).map_err(|_| TaskDoneError(()))
-    }
-
-    fn done(&self, count: usize) -> Result<(), usize> {
-        let unfinished = &self.unfinished.open.0;
-        // ORDERING(queue-done): gives what was done with the item to whoever waits for all.
-        let before = unfinished.fetch_update(Release, Relaxed, |left| left.checked_sub(count))?;
-        if before == count && !mutated("join-untold") {
-            self.unfinished.serve_all(self.unfinished.lock());
+        if self.0.done(1) {
+            Ok(())
+        } else {
+            Err(TaskDoneError(()))
         }
-        Ok(())
     }
 
     /// Waits until each item that was put is [done](Self::task_done), or thrown away by [`close_now`](Self::close_now).
@@ -330,11 +206,8 @@ impl<S: Store> OrderedQueue<S> {
     /// # Cancel safety
     ///
     /// Nothing is lost.
-    pub fn join(&self) -> impl Future<Output = ()> + Send + '_
-    where
-        S: Send,
-    {
-        self.unfinished.until()
+    pub fn join(&self) -> impl Future<Output = ()> {
+        self.0.open.join.until(AllDone::holds)
     }
 
     /// [`join`](Self::join) from code that is not async: blocks the thread. Another one serves in the place of a worker.
@@ -342,10 +215,7 @@ impl<S: Store> OrderedQueue<S> {
     /// # Panics
     ///
     /// As `heist::block_on`, if it has to wait.
-    pub fn join_blocking(&self)
-    where
-        S: Send,
-    {
+    pub fn join_blocking(&self) {
         wait(self.join());
     }
 
@@ -356,12 +226,7 @@ impl<S: Store> OrderedQueue<S> {
     /// `asyncio.Queue.shutdown`.
     #[doc(alias = "shutdown")]
     pub fn close(&self) {
-        let mut content = self.content.lock();
-        let news = !std::mem::replace(&mut content.is_closed, true);
-        drop(content);
-        if news {
-            self.let_everybody_look();
-        }
+        self.0.close(false);
     }
 
     /// The same, and throws away what is in it.
@@ -370,38 +235,18 @@ impl<S: Store> OrderedQueue<S> {
     ///
     /// `asyncio.Queue.shutdown(immediate=True)`.
     pub fn close_now(&self) {
-        let mut content = self.content.lock();
-        let news = !std::mem::replace(&mut content.is_closed, true);
-        let rest = std::mem::take(&mut content.store);
-        drop(content);
-        if news {
-            self.let_everybody_look();
-        }
-        if !rest.is_empty() {
-            let _ = self.done(rest.len());
-        }
-    }
-
-    /// Half of all permits: more than there can be waiters, and the other half is more than there can be items.
-    fn let_everybody_look(&self) {
-        if mutated("close-untold") {
-            return;
-        }
-        self.items.give(MOST / 2);
-        if let Some(places) = &self.places {
-            places.give(MOST / 2);
-        }
+        self.0.close(true);
     }
 
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
-        self.content.lock().is_closed
+        self.0.lock().guarded().is_closed
     }
 
     /// How many items are in it.
     #[doc(alias = "qsize")]
     pub fn len(&self) -> usize {
-        self.content.lock().store.len()
+        self.0.lock().guarded().store.len()
     }
 
     /// Whether there is nothing in it.
@@ -413,99 +258,149 @@ impl<S: Store> OrderedQueue<S> {
     /// Whether there is no room.
     #[doc(alias = "full")]
     pub fn is_full(&self) -> bool {
-        self.capacity.is_some_and(|capacity| self.len() >= capacity)
+        self.len() >= self.0.open.capacity
     }
 
     /// How many items it holds at most, if there is a bound.
     #[doc(alias = "maxsize")]
     pub fn capacity(&self) -> Option<usize> {
-        self.capacity
+        let capacity = self.0.open.capacity;
+        (capacity < usize::MAX).then_some(capacity)
+    }
+}
+
+impl<S: Store> Drop for OrderedQueue<S> {
+    fn drop(&mut self) {
+        if self.0.open.on_undelivered.is_some() {
+            let rest = std::mem::take(&mut self.0.lock().guarded().store);
+            self.0.open.undelivered_all(rest);
+        }
     }
 }
 
 impl<S: Store> fmt::Debug for OrderedQueue<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let waiting = |line: &WaitList<Permits>| line.lock().waiting();
+        let mut line = self.0.lock();
+        let (getting, putting) = (line.waiting_in(GET), line.waiting_in(PUT));
+        let content = line.guarded();
+        let (len, closed, unfinished) =
+            (content.store.len(), content.is_closed, content.unfinished);
+        drop(line);
         f.debug_struct("Queue")
-            .field("len", &self.len())
-            .field("capacity", &self.capacity)
-            .field("closed", &self.is_closed())
-            .field("unfinished", &self.unfinished.open.0.load(Relaxed))
-            .field("getting", &waiting(&self.items))
-            .field("putting", &self.places.as_ref().map_or(0, waiting))
+            .field("len", &len)
+            .field("capacity", &self.capacity())
+            .field("closed", &closed)
+            .field("unfinished", &unfinished)
+            .field("getting", &getting)
+            .field("putting", &putting)
             .finish()
     }
 }
 
-/// The queue is closed. Has the item that could not be put.
-///
-/// # Counterpart
-///
-/// `asyncio.QueueShutDown`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[doc(alias = "QueueShutDown")]
-pub struct Closed<T = ()>(pub T);
+pin_project_lite::pin_project! {
+    struct PutFuture<'a, S: Store> {
+        #[pin]
+        wait: Wait<'a, Trade<S>>,
+        // Until it stands in line, or is over.
+        item: Option<S::Item>,
+    }
 
-impl<T> fmt::Display for Closed<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the queue is closed")
+    impl<S: Store> PinnedDrop for PutFuture<'_, S> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(item) = this.item.take() {
+                this.wait.list.open.undelivered(item);
+            }
+        }
     }
 }
 
-impl<T: fmt::Debug> Error for Closed<T> {}
+impl<S: Store> Future for PutFuture<'_, S> {
+    type Output = Result<(), Closed<S::Item>>;
 
-/// Nothing could be put. Has the item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TryPutError<T> {
-    /// There is no room, or somebody waits for it. `asyncio.QueueFull`.
-    Full(T),
-    /// The queue is closed. `asyncio.QueueShutDown`.
-    Closed(T),
-}
-
-impl<T> fmt::Display for TryPutError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full(_) => "the queue is full; use put to wait for room",
-            Self::Closed(_) => "the queue is closed",
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let proceed = ready!(poll_proceed(cx));
+        let list = this.wait.list;
+        let mut item = this.item.take();
+        let at_once = item.take().map(|item| trade::put(&mut list.lock(), item));
+        let put = match at_once {
+            Some(Put::Full(full)) => {
+                item = Some(full);
+                None
+            }
+            put => put,
+        };
+        let put = match put {
+            Some(put) => put,
+            None => {
+                let begin = |line: &mut Locked<'_, Trade<S>>| match item.take() {
+                    Some(item) => match trade::put(line, item) {
+                        Put::Full(item) => ControlFlow::Continue(Stake::Put(item)),
+                        put => ControlFlow::Break(put),
+                    },
+                    None => panic!("a future that is over was polled again"),
+                };
+                match ready!(this.wait.poll(cx, begin)) {
+                    ControlFlow::Break(put) => put,
+                    ControlFlow::Continue(Stake::Placed(item)) => {
+                        trade::put_placed(&mut list.lock(), item)
+                    }
+                    ControlFlow::Continue(Stake::Refused(item)) => Put::Closed(item),
+                    ControlFlow::Continue(_) => Put::Done,
+                }
+            }
+        };
+        proceed.made_progress();
+        Poll::Ready(match put {
+            Put::Done => Ok(()),
+            Put::Full(item) | Put::Closed(item) => Err(Closed(item)),
         })
     }
 }
 
-impl<T: fmt::Debug> Error for TryPutError<T> {}
-
-/// Nothing could be got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TryGetError {
-    /// There is nothing, or somebody waits for it. `asyncio.QueueEmpty`.
-    Empty,
-    /// The queue is closed, and nothing is left. `asyncio.QueueShutDown`.
-    Closed,
+pin_project_lite::pin_project! {
+    struct GetFuture<'a, S: Store> {
+        #[pin]
+        wait: Wait<'a, Trade<S>>,
+    }
 }
 
-impl fmt::Display for TryGetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "the queue is empty; use get to wait for an item",
-            Self::Closed => "the queue is closed",
+impl<S: Store> Future for GetFuture<'_, S> {
+    type Output = Result<S::Item, Closed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let wait = self.project().wait;
+        let proceed = ready!(poll_proceed(cx));
+        let list = wait.list;
+        let at_once = if wait.is_new() {
+            trade::get(&mut list.lock())
+        } else {
+            Got::Empty
+        };
+        let got = match at_once {
+            Got::Empty => {
+                let begin = |line: &mut Locked<'_, Trade<S>>| match trade::get(line) {
+                    Got::Empty => ControlFlow::Continue(Stake::Get(None)),
+                    got => ControlFlow::Break(got),
+                };
+                match ready!(wait.poll(cx, begin)) {
+                    ControlFlow::Break(got) => got,
+                    ControlFlow::Continue(Stake::Get(Some(item))) => {
+                        Got::Item(trade::in_order(list, item))
+                    }
+                    ControlFlow::Continue(_) => Got::Closed,
+                }
+            }
+            got => {
+                wait.end();
+                got
+            }
+        };
+        proceed.made_progress();
+        Poll::Ready(match got {
+            Got::Item(item) => Ok(item),
+            Got::Empty | Got::Closed => Err(Closed(())),
         })
     }
 }
-
-impl Error for TryGetError {}
-
-/// More items were said to be done than were put.
-///
-/// # Counterpart
-///
-/// The `ValueError` of `asyncio.Queue.task_done`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TaskDoneError(());
-
-impl fmt::Display for TaskDoneError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("all items are done; call task_done once for each that was got")
-    }
-}
-
-impl Error for TaskDoneError {}

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
+mod channels;
+
 use crate::{
     Barrier, Closed, Event, LifoQueue, Mutex, PriorityQueue, Queue, RwLock, Semaphore, TryGetError,
     TryPutError,

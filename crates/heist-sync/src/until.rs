@@ -1,4 +1,4 @@
-//! Waiting until something is so: what events and joins are made of.
+//! Waiting until something is so: what events, joins and news are made of.
 
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -8,17 +8,18 @@ use std::task::{Context, Poll, ready};
 use heist_core::budget::poll_proceed;
 
 use crate::sync::mutated;
-use crate::wait_list::{Left, Locked, Primitive, Wait, WaitList};
+use crate::wait_list::{Ends, Left, Locked, Primitive, Wait, WaitList};
 
-/// What can be so. Whoever makes it so serves everybody in line, after that and under the lock.
-pub(crate) trait Condition {
-    /// Takes what was done before it became so.
-    fn holds(&self) -> bool;
+/// What can be so, and can be read without the lock. Whoever makes it so serves everybody in line, after that and under the lock.
+pub(crate) trait Condition: Sized {
+    /// What the lock guards besides.
+    type Guarded;
 }
 
 impl<C: Condition> Primitive for C {
-    type Guarded = ();
+    type Guarded = C::Guarded;
     type Value = ();
+    type Lines = [Ends<()>; 1];
 
     fn on_leave(_: &mut Locked<'_, Self>, _: Left<()>) -> Option<()> {
         None
@@ -26,28 +27,33 @@ impl<C: Condition> Primitive for C {
 }
 
 impl<C: Condition> WaitList<C> {
-    /// Ready when it is so, or was when somebody served those in line.
-    pub(crate) fn until(&self) -> Until<'_, C> {
-        Until { wait: self.wait() }
+    /// Ready when it `holds`, or did when somebody served those in line. `holds` takes what was done before it became so.
+    pub(crate) fn until<H: Fn(&C) -> bool>(&self, holds: H) -> Until<'_, C, H> {
+        Until {
+            wait: self.wait(),
+            holds,
+        }
     }
 }
 
 pin_project_lite::pin_project! {
-    pub(crate) struct Until<'a, C: Condition> {
+    pub(crate) struct Until<'a, C: Condition, H> {
         #[pin]
         wait: Wait<'a, C>,
+        holds: H,
     }
 }
 
-impl<C: Condition> Future for Until<'_, C> {
+impl<C: Condition, H: Fn(&C) -> bool> Future for Until<'_, C, H> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let wait = self.project().wait;
+        let this = self.project();
         let proceed = ready!(poll_proceed(cx));
-        if !(wait.is_new() && wait.list.open.holds()) {
-            let _ = ready!(wait.poll(cx, |line| {
-                if line.open.holds() && !mutated("condition-unlooked") {
+        let list = this.wait.list;
+        if !(this.wait.is_new() && (this.holds)(&list.open)) {
+            let _ = ready!(this.wait.poll(cx, |line| {
+                if (this.holds)(line.open) && !mutated("condition-unlooked") {
                     ControlFlow::Break(())
                 } else {
                     ControlFlow::Continue(())

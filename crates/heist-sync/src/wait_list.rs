@@ -1,6 +1,6 @@
-//! The line in which futures wait for their turn, under every lock and queue of this crate.
+//! The line in which futures wait for their turn, under every lock and queue of this crate, or two lines under one lock.
 //!
-//! A place in the line is a [`Wait`]: a part of the future that waits, pinned with it, so that waiting allocates nothing. The list
+//! A place in a line is a [`Wait`]: a part of the future that waits, pinned with it, so that waiting allocates nothing. The list
 //! is intrusive and first in, first out. What it guards, and who may be served when, is the [`Primitive`]'s.
 //!
 //! ```text
@@ -54,10 +54,18 @@ pub(crate) trait Primitive: Sized {
     /// With what a future waits, and what it has when it was served.
     type Value;
 
+    /// Most have one line, `[Ends<Self::Value>; 1]`.
+    type Lines: AsRef<[Ends<Self::Value>]> + AsMut<[Ends<Self::Value>]> + Default;
+
     /// A future goes away that stood in line, or that was served and has not been polled since. Passes its turn on.
     ///
-    /// What is returned is dropped when the lock has been released.
+    /// What is returned is [discarded](Self::discard) when the lock has been released.
     fn on_leave(line: &mut Locked<'_, Self>, left: Left<Self::Value>) -> Option<Self::Value>;
+
+    /// Does away with what nobody wants any more.
+    fn discard(_list: &WaitList<Self>, rest: Self::Value) {
+        drop(rest);
+    }
 }
 
 /// How a future was when it went away, and what it waited with.
@@ -75,15 +83,30 @@ pub(crate) struct WaitList<P: Primitive> {
 
 struct Line<P: Primitive> {
     guarded: P::Guarded,
-    /// The one who is next, and the one who came last; both or neither.
-    first: *const Place<P::Value>,
-    last: *const Place<P::Value>,
-    len: usize,
+    lines: P::Lines,
     /// How many have stood in line, ever.
     tickets: u64,
 }
 
-// SAFETY: the pointers are to places of futures that wait, which are touched under the lock alone, by INV-1, and whose values move
+/// Where a line begins and ends.
+pub(crate) struct Ends<V> {
+    /// The one who is next, and the one who came last; both or neither.
+    first: *const Place<V>,
+    last: *const Place<V>,
+    len: usize,
+}
+
+impl<V> Default for Ends<V> {
+    fn default() -> Self {
+        Self {
+            first: ptr::null(),
+            last: ptr::null(),
+            len: 0,
+        }
+    }
+}
+
+// SAFETY: the pointers of its ends are to places of futures that wait, which are touched under the lock alone, by INV-1, and whose values move
 // from thread to thread.
 unsafe impl<P: Primitive> Send for Line<P>
 where
@@ -118,15 +141,15 @@ impl<V> Place<V> {
     }
 }
 
-impl<P: Primitive> Line<P> {
+impl<V> Ends<V> {
     /// # Safety
     ///
-    /// The caller owns the place, which is pinned and in no line.
-    unsafe fn push(&mut self, place: *const Place<P::Value>, waker: Waker, value: P::Value) {
-        let (last, ticket) = (self.last, self.tickets);
+    /// The caller owns the place, which is pinned and in no line, and holds the lock.
+    unsafe fn push(&mut self, place: *const Place<V>, ticket: u64, waker: Waker, value: V) {
+        let last = self.last;
         // SAFETY: the caller owns it.
         let own = unsafe { &*place };
-        let fill = |inner: &mut Inner<P::Value>| {
+        let fill = |inner: &mut Inner<V>| {
             inner.before = last;
             inner.behind = ptr::null();
             inner.ticket = ticket;
@@ -138,27 +161,26 @@ impl<P: Primitive> Line<P> {
         // Relaxed: whoever finds it in the line holds the lock.
         own.stage.store(WAITING, Relaxed);
         // SAFETY: by INV-1 the last one is live and WAITING.
-        unsafe { self.link(last, |inner| inner.behind = place) };
+        unsafe { link(last, |inner| inner.behind = place) };
         if last.is_null() {
             self.first = place;
         }
         self.last = place;
         self.len += 1;
-        self.tickets += 1;
     }
 
     /// # Safety
     ///
-    /// The place is in this line.
-    unsafe fn take_out(&mut self, place: *const Place<P::Value>) {
+    /// The place is in this line, and the caller holds the lock.
+    unsafe fn take_out(&mut self, place: *const Place<V>) {
         // SAFETY: by INV-1 and INV-2 it is live.
         let own = unsafe { &*place };
-        // SAFETY: by INV-1 it is WAITING, and who has the line holds the lock.
+        // SAFETY: by INV-1 it is WAITING, and the lock is held.
         let (before, behind) = unsafe { own.with(|inner| (inner.before, inner.behind)) };
         // SAFETY: by INV-1 its neighbours are live and WAITING.
-        unsafe { self.link(before, |inner| inner.behind = behind) };
+        unsafe { link(before, |inner| inner.behind = behind) };
         // SAFETY: as above.
-        unsafe { self.link(behind, |inner| inner.before = before) };
+        unsafe { link(behind, |inner| inner.before = before) };
         if before.is_null() {
             self.first = behind;
         }
@@ -168,26 +190,22 @@ impl<P: Primitive> Line<P> {
         self.len -= 1;
     }
 
-    /// Changes a neighbour, if there is one.
-    ///
-    /// # Safety
-    ///
-    /// The place is null, or in this line.
-    unsafe fn link(
-        &mut self,
-        place: *const Place<P::Value>,
-        change: impl FnOnce(&mut Inner<P::Value>),
-    ) {
-        // SAFETY: by INV-1 and INV-2 a place in the line is live.
-        if let Some(place) = unsafe { place.as_ref() } {
-            // SAFETY: by INV-1 it is WAITING, and who has the line holds the lock.
-            unsafe { place.with(change) };
-        }
-    }
-
-    fn first(&self) -> Option<&Place<P::Value>> {
+    fn first(&self) -> Option<&Place<V>> {
         // SAFETY: by INV-1 and INV-2 it is live while it is in the line, which is borrowed.
         unsafe { self.first.as_ref() }
+    }
+}
+
+/// Changes a neighbour, if there is one.
+///
+/// # Safety
+///
+/// The place is null, or in a line whose lock the caller holds.
+unsafe fn link<V>(place: *const Place<V>, change: impl FnOnce(&mut Inner<V>)) {
+    // SAFETY: by INV-1 and INV-2 a place in the line is live.
+    if let Some(place) = unsafe { place.as_ref() } {
+        // SAFETY: by INV-1 it is WAITING, and the lock is held.
+        unsafe { place.with(change) };
     }
 }
 
@@ -197,9 +215,7 @@ impl<P: Primitive> WaitList<P> {
             open,
             line: Mutex::new(Line {
                 guarded,
-                first: ptr::null(),
-                last: ptr::null(),
-                len: 0,
+                lines: P::Lines::default(),
                 tickets: 0,
             }),
         }
@@ -213,15 +229,28 @@ impl<P: Primitive> WaitList<P> {
         }
     }
 
-    /// Serves everybody who stands in line by now. In batches: the lock is not held for longer than one takes.
-    pub(crate) fn serve_all<'a>(&'a self, mut locked: Locked<'a, P>) {
-        let end = locked.next_ticket();
+    /// Serves everybody who stands in line by now.
+    pub(crate) fn serve_all<'a>(&'a self, locked: Locked<'a, P>) {
+        self.serve_all_in(0, locked, |_| {});
+    }
+
+    /// The same in line `line`, and changes what each of them waits with. In batches: the lock is not held for longer than one takes.
+    pub(crate) fn serve_all_in<'a>(
+        &'a self,
+        line: usize,
+        mut locked: Locked<'a, P>,
+        change: impl Fn(&mut P::Value),
+    ) {
+        let end = locked.line.tickets;
         loop {
             for _ in 0..BATCH {
-                match locked.first_ticket() {
-                    Some(ticket) if ticket < end => locked.serve(),
+                match locked.first_ticket(line) {
+                    Some(ticket) if ticket < end => {
+                        locked.first_in(line, &change);
+                        locked.serve_in(line);
+                    }
                     _ => return,
-                };
+                }
             }
             drop(locked);
             locked = self.lock();
@@ -230,8 +259,14 @@ impl<P: Primitive> WaitList<P> {
 
     /// A place for this line, in which nobody stands yet.
     pub(crate) fn wait(&self) -> Wait<'_, P> {
+        self.wait_in(0)
+    }
+
+    /// A place for line `line`.
+    pub(crate) fn wait_in(&self, line: usize) -> Wait<'_, P> {
         Wait {
             list: self,
+            line,
             place: Place {
                 stage: AtomicU8::new(NEW),
                 inner: UnsafeCell::new(Inner {
@@ -260,38 +295,61 @@ impl<P: Primitive> Locked<'_, P> {
         &mut self.line.guarded
     }
 
-    /// How many stand in line.
-    pub(crate) fn waiting(&self) -> usize {
-        self.line.len
+    fn ends(&self, line: usize) -> &Ends<P::Value> {
+        &self.line.lines.as_ref()[line]
     }
 
-    /// The number that whoever comes next will have. They grow.
-    pub(crate) fn next_ticket(&self) -> u64 {
-        self.line.tickets
+    fn ends_mut(&mut self, line: usize) -> &mut Ends<P::Value> {
+        &mut self.line.lines.as_mut()[line]
+    }
+
+    /// How many stand in line.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting_in(0)
+    }
+
+    /// How many stand in line `line`.
+    pub(crate) fn waiting_in(&self, line: usize) -> usize {
+        self.ends(line).len
     }
 
     /// Looks at what the first one waits with, and may change it.
     pub(crate) fn first<R>(&mut self, look: impl FnOnce(&mut P::Value) -> R) -> Option<R> {
-        let first = self.line.first()?;
+        self.first_in(0, look)
+    }
+
+    /// The same in line `line`.
+    pub(crate) fn first_in<R>(
+        &mut self,
+        line: usize,
+        look: impl FnOnce(&mut P::Value) -> R,
+    ) -> Option<R> {
+        let first = self.ends(line).first()?;
         // SAFETY: by INV-1 it is WAITING, and `self` holds the lock.
         unsafe { first.with(|inner| inner.value.as_mut().map(look)) }
     }
 
-    /// The number of the first one.
-    pub(crate) fn first_ticket(&self) -> Option<u64> {
+    /// The number of the first one: they grow.
+    fn first_ticket(&self, line: usize) -> Option<u64> {
+        let first = self.ends(line).first()?;
         // SAFETY: by INV-1 it is WAITING, and `self` holds the lock.
-        Some(unsafe { self.line.first()?.with(|inner| inner.ticket) })
+        Some(unsafe { first.with(|inner| inner.ticket) })
     }
 
     /// Gives the first one its turn, with the value that it waits with by now. `false`: there is nobody.
     pub(crate) fn serve(&mut self) -> bool {
-        let first = self.line.first;
+        self.serve_in(0)
+    }
+
+    /// The same in line `line`.
+    pub(crate) fn serve_in(&mut self, line: usize) -> bool {
+        let first = self.ends(line).first;
         // SAFETY: by INV-1 and INV-2 it is live.
         let Some(place) = (unsafe { first.as_ref() }) else {
             return false;
         };
         // SAFETY: it is in this line.
-        unsafe { self.line.take_out(first) };
+        unsafe { self.ends_mut(line).take_out(first) };
         // SAFETY: it is WAITING still, and `self` holds the lock.
         let waker = unsafe { place.with(|inner| inner.waker.take()) };
         self.wakers.add(waker);
@@ -309,6 +367,7 @@ impl<P: Primitive> Locked<'_, P> {
 /// A future's place in the line of a primitive, and its turn.
 pub(crate) struct Wait<'a, P: Primitive> {
     pub(crate) list: &'a WaitList<P>,
+    line: usize,
     place: Place<P::Value>,
     /// Others point to the place while it is WAITING.
     _pinned: PhantomPinned,
@@ -334,6 +393,13 @@ impl<P: Primitive> Wait<'_, P> {
     pub(crate) fn is_new(&self) -> bool {
         // Only its own future takes it out of this stage.
         self.place.stage.load(Relaxed) == NEW
+    }
+
+    /// There was nothing to wait for: whoever polls once more is told so.
+    pub(crate) fn end(&self) {
+        debug_assert!(self.is_new());
+        // Relaxed: no other thread knows of this place.
+        self.place.stage.store(OVER, Relaxed);
     }
 
     /// Waits for a turn, and gives the value that whoever served has left.
@@ -367,14 +433,22 @@ impl<P: Primitive> Wait<'_, P> {
         match begin(&mut locked) {
             ControlFlow::Break(result) => {
                 drop(locked);
-                // Relaxed: no other thread knows of this place.
-                self.place.stage.store(OVER, Relaxed);
+                self.end();
                 Poll::Ready(ControlFlow::Break(result))
             }
             ControlFlow::Continue(value) => {
                 if let Some(waker) = waker.take() {
+                    let ticket = locked.line.tickets;
+                    locked.line.tickets += 1;
                     // SAFETY: it is this future's own, in no line before, and pinned.
-                    unsafe { locked.line.push(&raw const self.place, waker, value) };
+                    unsafe {
+                        locked.ends_mut(self.line).push(
+                            &raw const self.place,
+                            ticket,
+                            waker,
+                            value,
+                        );
+                    }
                 }
                 Poll::Pending
             }
@@ -432,7 +506,7 @@ impl<P: Primitive> Wait<'_, P> {
         let waits = self.place.stage.load(Relaxed) == WAITING;
         if waits {
             // SAFETY: by INV-1 it is in this line.
-            unsafe { locked.line.take_out(&raw const self.place) };
+            unsafe { locked.ends_mut(self.line).take_out(&raw const self.place) };
         }
         // SAFETY: it is in no line any more, by INV-1 if it was served.
         let (waker, value) = unsafe {
@@ -451,7 +525,9 @@ impl<P: Primitive> Wait<'_, P> {
         });
         drop(locked);
         drop(waker);
-        drop(rest);
+        if let Some(rest) = rest {
+            P::discard(self.list, rest);
+        }
     }
 }
 

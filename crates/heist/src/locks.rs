@@ -6,8 +6,10 @@
 //! | [`RwLock`] | |
 //! | [`Semaphore`] | `Semaphore`, `BoundedSemaphore` |
 //! | [`Event`] | `Event` |
+//! | [`Condvar`] | `Condition` |
 //! | [`Barrier`] | `Barrier` |
 //! | [`Queue`], [`PriorityQueue`], [`LifoQueue`] | the same names |
+//! | [`Notify`], [`OnceCell`], [`mpsc`], [`oneshot`], [`broadcast`], [`watch`] | none; tokio's, by the same names |
 //!
 //! All are first in, first out: nobody overtakes whoever waits, also not where it would not have to wait itself. A future that is
 //! dropped while it waits, or when its turn has just come, passes the turn on. A task that waits allocates nothing.
@@ -108,6 +110,80 @@
 //! });
 //! ```
 //!
+//! A condition variable: whoever waits has the lock again when what it waited for is so.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use heist::sync::{Condvar, Mutex};
+//!
+//! heist::run(async {
+//!     let stock = Arc::new((Mutex::new(0), Condvar::new()));
+//!     let buyer = heist::spawn({
+//!         let stock = Arc::clone(&stock);
+//!         async move {
+//!             let guard = stock.0.lock().await;
+//!             let mut guard = stock.1.wait_while(guard, |count| *count < 3).await;
+//!             *guard -= 3;
+//!         }
+//!     });
+//!     for _ in 0..3 {
+//!         *stock.0.lock().await += 1;
+//!         stock.1.notify_one();
+//!     }
+//!     buyer.await.unwrap();
+//!     assert_eq!(*stock.0.lock().await, 0);
+//! });
+//! ```
+//!
+//! Channels, whose ends know of each other: of many senders and one receiver, for one value, for all receivers, and of the last value:
+//!
+//! ```
+//! use heist::sync::{broadcast, mpsc, oneshot, watch};
+//!
+//! heist::run(async {
+//!     let (sender, mut receiver) = mpsc::channel(16);
+//!     heist::spawn(async move {
+//!         for number in 0..3 {
+//!             sender.send(number).await.unwrap();
+//!         }
+//!     });
+//!     let mut total = 0;
+//!     while let Some(number) = receiver.recv().await {
+//!         total += number;
+//!     }
+//!     assert_eq!(total, 3);
+//!
+//!     let (sender, receiver) = oneshot::channel();
+//!     sender.send("done").unwrap();
+//!     assert_eq!(receiver.await, Ok("done"));
+//!
+//!     let (sender, mut one) = broadcast::channel(16);
+//!     let mut other = sender.subscribe();
+//!     sender.send("to all").unwrap();
+//!     assert_eq!(one.recv().await, other.recv().await);
+//!
+//!     let (sender, mut receiver) = watch::channel("cold");
+//!     sender.send("hot").unwrap();
+//!     receiver.changed().await.unwrap();
+//!     assert_eq!(*receiver.get(), "hot");
+//! });
+//! ```
+//!
+//! A value that is made once, and a notification that is kept:
+//!
+//! ```
+//! # heist::run(async {
+//! let cell = heist::sync::OnceCell::new();
+//! assert_eq!(cell.get_or_init(async || 1).await, &1);
+//! assert_eq!(cell.get_or_init(async || 2).await, &1);
+//!
+//! let notify = heist::sync::Notify::new();
+//! notify.notify_one();
+//! notify.notified().await;
+//! # });
+//! ```
+//!
 //! A barrier, at which each gets a number:
 //!
 //! ```
@@ -121,8 +197,9 @@
 //! ```
 
 pub use heist_sync::{
-    Barrier, BrokenBarrier, Closed, Event, Fifo, Lifo, LifoQueue, Mutex, MutexGuard, OrderedQueue,
-    OverRelease, OwnedMutexGuard, OwnedPermit, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, Permit,
-    Priority, PriorityQueue, Queue, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, Store,
-    TaskDoneError, TryAcquireError, TryGetError, TryLockError, TryPutError,
+    Barrier, BrokenBarrier, Closed, Condvar, Event, Fifo, Lifo, LifoQueue, Mutex, MutexGuard,
+    Notify, OnceCell, OrderedQueue, OverRelease, OwnedMutexGuard, OwnedPermit,
+    OwnedRwLockReadGuard, OwnedRwLockWriteGuard, Permit, Priority, PriorityQueue, Queue, RwLock,
+    RwLockReadGuard, RwLockWriteGuard, Semaphore, SetError, Store, TaskDoneError, TryAcquireError,
+    TryGetError, TryLockError, TryPutError, broadcast, mpsc, oneshot, watch,
 };
