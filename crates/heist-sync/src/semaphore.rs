@@ -175,6 +175,21 @@ impl Semaphore {
         }
     }
 
+    /// [`try_acquire`](Self::try_acquire) from an [`Arc`], for a permit that goes anywhere.
+    ///
+    /// # Errors
+    ///
+    /// Not now.
+    pub fn try_acquire_owned(self: Arc<Self>) -> Result<OwnedPermit, TryAcquireError> {
+        if !self.permits.try_take(1) {
+            return Err(TryAcquireError(()));
+        }
+        Ok(OwnedPermit {
+            semaphore: self,
+            count: 1,
+        })
+    }
+
     /// Adds permits: those that were [forgotten](Permit::forget), or new ones.
     ///
     /// # Errors

@@ -75,7 +75,9 @@ pub use entry::{block_on, run};
 pub use future::{Deferred, Promise, promise};
 pub use heist_macros::{main, test};
 pub use runtime::{Builder, Handle, LocalRuntime, Runtime};
-pub use task::{Task, TaskError, TaskId, TaskRef, TaskState, spawn, spawn_blocking, spawn_local};
+pub use task::{
+    Task, TaskError, TaskGroup, TaskId, TaskRef, TaskState, spawn, spawn_blocking, spawn_local,
+};
 
 /// For the code that the attributes emit. Not public API.
 #[doc(hidden)]

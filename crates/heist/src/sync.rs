@@ -16,7 +16,13 @@ mod imp {
 
     use crate::global::State;
 
+    pub(crate) use std::sync::atomic::AtomicBool;
     pub(crate) use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    /// Runs user code, and catches its panic.
+    pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> thread::Result<R> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(f))
+    }
 
     /// The reactor and the timers of one runtime.
     pub(crate) fn driver(
@@ -66,8 +72,14 @@ mod imp {
 
     use crate::global::State;
 
+    pub(crate) use loom::sync::atomic::AtomicBool;
     pub(crate) use loom::sync::{Mutex, MutexGuard};
     pub(crate) use std::sync::PoisonError;
+
+    /// Runs user code, whose panic fails the model.
+    pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
+        Ok(f())
+    }
 
     /// A driver with nothing in it: its turns only wait to be unparked.
     pub(crate) fn driver(
@@ -137,4 +149,6 @@ mod imp {
     }
 }
 
+pub(crate) use heist_core::sync::{Mutex as Lock, MutexGuard as LockGuard};
 pub(crate) use imp::*;
+pub(crate) use std::sync::atomic::Ordering::Relaxed;

@@ -39,6 +39,8 @@
 //! # }
 //! ```
 
+mod group;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -54,6 +56,11 @@ pub use heist_core::cancel::{Cancelled, CatchCancel, Resume, catch_cancel};
 pub use heist_core::task::{
     CallbackId, CancelOnDrop, Finished, LocalTask, Task, TaskError, TaskId, TaskRef, TaskState,
     current, try_current,
+};
+
+pub use group::{
+    BoxError, Child, ChildError, GroupBuilder, GroupError, Outcome, Policy, Ready, SpawnError,
+    StartError, TaskGroup,
 };
 
 /// Lets every other ready task run before this one goes on.
@@ -130,10 +137,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    match Scheduler::spawn_here(future, Meta::caller()) {
-        Ok(task) => task,
-        Err((future, meta)) => Handle::current_or_global().spawn_with(future, meta),
-    }
+    Builder::new().spawn_at(future, Meta::caller())
 }
 
 /// Runs a closure that may block, on a thread for such closures.
@@ -288,8 +292,23 @@ impl Builder {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let (handle, meta) = self.resolve(Meta::caller());
-        handle.spawn_with(future, meta)
+        self.spawn_at(future, Meta::caller())
+    }
+
+    /// The same, and whoever called is `meta`'s.
+    pub(crate) fn spawn_at<F>(self, future: F, meta: Meta) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        if self.handle.is_some() || self.name.is_some() {
+            let (handle, meta) = self.resolve(meta);
+            return handle.spawn_with(future, meta);
+        }
+        match Scheduler::spawn_here(future, meta) {
+            Ok(task) => task,
+            Err((future, meta)) => Handle::current_or_global().spawn_with(future, meta),
+        }
     }
 
     /// As [`spawn_blocking`].

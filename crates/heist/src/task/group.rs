@@ -1,0 +1,758 @@
+//! Task groups: tasks that are over when the block that spawned them is.
+//!
+//! The group's state has one lock. A child takes its entry out when its future is dropped, on whatever way it ends; the one who runs the
+//! group waits for the table to be empty.
+
+mod error;
+
+use std::any::Any;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use heist_core::task::Meta;
+use heist_sync::oneshot;
+use heist_sync::{Notify, OwnedPermit, Semaphore};
+use slab::Slab;
+
+use super::{Builder, Cancelled, Task, TaskRef, catch_cancel, current, try_current};
+use crate::shim::{AtomicBool, Lock, Relaxed, caught};
+
+pub use error::{BoxError, ChildError, GroupError, SpawnError, StartError};
+
+/// What a group does when a child ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Policy {
+    /// The first failure cancels the others and the body. asyncio's, and the default.
+    #[default]
+    FailFast,
+    /// Nobody is cancelled for another's failure. The errors come together at the end.
+    Supervise,
+    /// The first success cancels the others, and failures count only if there is none.
+    FirstSuccess,
+}
+
+/// Tasks that belong together: [`run`](Self::run) returns when all of them are over.
+///
+/// The body gets the group, spawns children into it, and may hand clones of it to them. If one fails, the others are cancelled, and
+/// all errors come back in one [`GroupError`]. If the task that runs the group is cancelled, so are the children, and it goes on only when they
+/// have ended, clean-up included.
+///
+/// # Examples
+///
+/// ```
+/// use heist::task::TaskGroup;
+///
+/// # fn main() -> Result<(), heist::task::GroupError> {
+/// heist::run(async {
+///     let sum = TaskGroup::run(async |group| {
+///         let one = group.spawn(async { Ok::<_, std::io::Error>(1) })?;
+///         let two = group.spawn(async { Ok::<_, std::io::Error>(2) })?;
+///         Ok(one.await? + two.await?)
+///     })
+///     .await?;
+///     assert_eq!(sum, 3);
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Counterpart
+///
+/// `asyncio.TaskGroup`. There a failure cancels the task that runs the body, which may catch that; here the body is dropped where it
+/// waits. Trio's nursery, gevent's `Pool` (with a [limit](GroupBuilder::limit)), Kotlin's `coroutineScope`. Tokio's `JoinSet` neither waits nor
+/// cancels for a failure.
+#[doc(alias = "nursery")]
+#[doc(alias = "Pool")]
+#[doc(alias = "JoinSet")]
+#[derive(Clone)]
+pub struct TaskGroup {
+    shared: Arc<Shared>,
+    /// Of the next children.
+    name: Option<String>,
+}
+
+/// Settings of a group.
+#[derive(Clone, Debug, Default)]
+#[must_use = "nothing runs yet"]
+pub struct GroupBuilder {
+    limit: Option<usize>,
+    policy: Policy,
+}
+
+struct Shared {
+    policy: Policy,
+    state: Lock<State>,
+    /// For the one who runs the group: no child is left, or all shall end.
+    changed: Notify,
+    /// How many more children there may be.
+    places: Option<Arc<Semaphore>>,
+}
+
+struct State {
+    phase: Phase,
+    /// `None`: it has its place, and is being spawned.
+    children: Slab<Option<TaskRef>>,
+    errors: Vec<ChildError>,
+    succeeded: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// All are cancelled, and nobody can be spawned.
+    Aborting,
+    Closed,
+}
+
+impl Shared {
+    /// Makes a place in the table for a child.
+    fn enter(self: &Arc<Self>, place: Option<OwnedPermit>) -> Result<Ticket, SpawnError> {
+        let mut state = self.state.lock();
+        match state.phase {
+            Phase::Open => Ok(Ticket {
+                key: state.children.insert(None),
+                shared: Arc::clone(self),
+                _place: place,
+            }),
+            Phase::Aborting | Phase::Closed => Err(SpawnError::Closed),
+        }
+    }
+
+    /// The child has been spawned, and may be over.
+    fn spawned(&self, key: usize, task: &TaskRef) {
+        let mut state = self.state.lock();
+        let aborting = state.phase == Phase::Aborting;
+        let task = match state.children.get_mut(key) {
+            // Another child may have the entry by now; then this one is over.
+            Some(entry @ None) => entry.insert(task.clone()).clone(),
+            _ => return,
+        };
+        drop(state);
+        if aborting {
+            task.cancel();
+        }
+    }
+
+    fn ended(&self, key: usize, outcome: Option<ChildError>) {
+        let mut state = self.state.lock();
+        let abort = matches!(
+            (self.policy, &outcome),
+            (Policy::FailFast, Some(_)) | (Policy::FirstSuccess, None)
+        );
+        state.succeeded |= outcome.is_none();
+        state.errors.extend(outcome);
+        if abort {
+            self.abort(state, Some(key));
+        }
+    }
+
+    /// Cancels all children but this one, once.
+    fn abort(&self, mut state: crate::shim::LockGuard<'_, State>, but: Option<usize>) {
+        if state.phase != Phase::Open {
+            return;
+        }
+        state.phase = Phase::Aborting;
+        let others = state.children.iter().filter(|(key, _)| Some(*key) != but);
+        let others: Vec<_> = others.filter_map(|(_, task)| task.clone()).collect();
+        drop(state);
+        for task in others {
+            task.cancel();
+        }
+        self.changed.notify_one();
+    }
+
+    fn is_aborting(&self) -> bool {
+        self.state.lock().phase == Phase::Aborting
+    }
+
+    /// Whether no child is left. Then nobody can be spawned any more.
+    fn close(&self) -> bool {
+        let mut state = self.state.lock();
+        let empty = state.children.is_empty();
+        if empty {
+            state.phase = Phase::Closed;
+        }
+        empty
+    }
+
+    /// What failed, as far as it counts.
+    fn errors(&self) -> Vec<ChildError> {
+        let mut state = self.state.lock();
+        let errors = std::mem::take(&mut state.errors);
+        if self.policy == Policy::FirstSuccess && state.succeeded {
+            return Vec::new();
+        }
+        errors
+    }
+
+    async fn aborted(&self) {
+        while !self.is_aborting() {
+            self.changed.notified().await;
+        }
+    }
+}
+
+/// A child's entry, as long as its future lives.
+struct Ticket {
+    shared: Arc<Shared>,
+    key: usize,
+    _place: Option<OwnedPermit>,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        let task = state.children.remove(self.key);
+        let last = state.children.is_empty();
+        drop(state);
+        drop(task);
+        if last {
+            self.shared.changed.notify_one();
+        }
+    }
+}
+
+impl TaskGroup {
+    /// Runs `body` with a new group, and waits until all its children are over.
+    ///
+    /// # Errors
+    ///
+    /// Children or the body have failed or panicked, or the group was [cancelled](Self::cancel) before the body was over.
+    ///
+    /// # Panics
+    ///
+    /// If the body does, after all children are over.
+    ///
+    /// # Cancel safety
+    ///
+    /// A cancel request is passed to the children, and awaited. If the future is dropped, the children are cancelled, and nobody waits for them.
+    pub async fn run<T>(
+        body: impl AsyncFnOnce(Self) -> Result<T, BoxError>,
+    ) -> Result<T, GroupError> {
+        Self::builder().run(body).await
+    }
+
+    /// Settings of a group.
+    pub fn builder() -> GroupBuilder {
+        GroupBuilder::default()
+    }
+
+    /// This group, whose next children have this name.
+    pub fn named(&self, name: impl Into<String>) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            name: Some(name.into()),
+        }
+    }
+
+    /// Spawns a child.
+    ///
+    /// # Errors
+    ///
+    /// The group is over or is being cancelled, or it has a limit that is reached. The future is dropped.
+    #[track_caller]
+    #[doc(alias = "create_task")]
+    #[doc(alias = "start_soon")]
+    pub fn spawn<F>(&self, future: F) -> Result<Child<<F::Output as Outcome>::Value>, SpawnError>
+    where
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        let ticket = self.shared.enter(self.try_place()?)?;
+        Ok(self.spawn_with(future, ticket, None, Meta::caller()))
+    }
+
+    /// Spawns a child as soon as the [limit](GroupBuilder::limit) allows it.
+    ///
+    /// # Errors
+    ///
+    /// The group is over or is being cancelled. The future is dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing was spawned.
+    pub async fn spawn_wait<F>(
+        &self,
+        future: F,
+    ) -> Result<Child<<F::Output as Outcome>::Value>, SpawnError>
+    where
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        let place = match &self.shared.places {
+            Some(places) => Some(Arc::clone(places).acquire_owned().await),
+            None => None,
+        };
+        let ticket = self.shared.enter(place)?;
+        Ok(self.spawn_with(future, ticket, None, Meta::caller()))
+    }
+
+    /// Runs a closure that may block, as a child.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    ///
+    /// # Cancel safety
+    ///
+    /// If it already runs it cannot be cancelled, and the group waits for it.
+    #[track_caller]
+    #[doc(alias = "to_thread")]
+    pub fn spawn_blocking<T: Outcome + 'static>(
+        &self,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Child<T::Value>, SpawnError> {
+        let ticket = self.shared.enter(self.try_place()?)?;
+        let (shared, key) = (Arc::clone(&self.shared), ticket.key);
+        let task = self.builder_of_child().spawn_blocking(move || {
+            let result = ticket.settle(caught(f), None);
+            drop(ticket);
+            result
+        });
+        shared.spawned(key, &task.task_ref());
+        Ok(Child(task))
+    }
+
+    /// Spawns a child, and waits until it says that it is ready.
+    ///
+    /// # Errors
+    ///
+    /// The child ended before, and why: that is not counted as a failure of the group. Or the group takes no children.
+    ///
+    /// # Cancel safety
+    ///
+    /// If this is dropped before the child is ready, the child is cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use heist::task::TaskGroup;
+    ///
+    /// # fn main() -> Result<(), heist::task::GroupError> {
+    /// heist::run(async {
+    ///     TaskGroup::run(async |group| {
+    ///         let (port, server) = group
+    ///             .start(|ready| async move {
+    ///                 ready.set(8080); // bound, say
+    ///             })
+    ///             .await?;
+    ///         assert_eq!(port, 8080);
+    ///         server.await?;
+    ///         Ok(())
+    ///     })
+    ///     .await
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Counterpart
+    ///
+    /// Trio's `nursery.start`, whose `task_status.started(value)` is [`Ready::set`].
+    pub async fn start<V, F>(
+        &self,
+        child: impl FnOnce(Ready<V>) -> F,
+    ) -> Result<(V, Child<<F::Output as Outcome>::Value>), StartError>
+    where
+        V: Send + 'static,
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        let ticket = self.shared.enter(self.try_place()?)?;
+        let (sender, receiver) = oneshot::channel();
+        let is_ready = Arc::new(AtomicBool::new(false));
+        let ready = Ready {
+            sender,
+            is_ready: Arc::clone(&is_ready),
+        };
+        let child = self.spawn_with(child(ready), ticket, Some(is_ready), Meta::caller());
+        let starting = CancelOnDrop(Some(child.task_ref()));
+        match receiver.await {
+            Ok(value) => {
+                starting.disarm();
+                Ok((value, child))
+            }
+            Err(_) => Err(match child.await {
+                Ok(_) => StartError::NotReady,
+                Err(error) => StartError::Failed(error),
+            }),
+        }
+    }
+
+    /// Cancels the body and all children. [`run`](Self::run) then returns when they are over: what the body gave if it was over, else an error
+    /// that [`is_cancelled`](GroupError::is_cancelled).
+    ///
+    /// # Counterpart
+    ///
+    /// `asyncio.TaskGroup.cancel`.
+    pub fn cancel(&self) {
+        self.shared.abort(self.shared.state.lock(), None);
+    }
+
+    /// How many children are not over.
+    pub fn len(&self) -> usize {
+        self.shared.state.lock().children.len()
+    }
+
+    /// Whether all children are over.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether nobody can be spawned any more.
+    pub fn is_closed(&self) -> bool {
+        self.shared.state.lock().phase != Phase::Open
+    }
+
+    fn try_place(&self) -> Result<Option<OwnedPermit>, SpawnError> {
+        match &self.shared.places {
+            None => Ok(None),
+            Some(places) => match Arc::clone(places).try_acquire_owned() {
+                Ok(place) => Ok(Some(place)),
+                Err(_) => Err(SpawnError::Full),
+            },
+        }
+    }
+
+    fn builder_of_child(&self) -> Builder {
+        match &self.name {
+            Some(name) => Builder::new().name(name.clone()),
+            None => Builder::new(),
+        }
+    }
+
+    fn spawn_with<F>(
+        &self,
+        future: F,
+        ticket: Ticket,
+        is_ready: Option<Arc<AtomicBool>>,
+        meta: Meta,
+    ) -> Child<<F::Output as Outcome>::Value>
+    where
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        let key = ticket.key;
+        let body = Body {
+            future,
+            is_ready,
+            ticket,
+        };
+        let task = self.builder_of_child().spawn_at(body, meta);
+        self.shared.spawned(key, &task.task_ref());
+        Child(task)
+    }
+}
+
+impl fmt::Debug for TaskGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.state.lock();
+        let (phase, errors) = (state.phase, state.errors.len());
+        let children: Vec<_> = state
+            .children
+            .iter()
+            .filter_map(|(_, task)| task.clone())
+            .collect();
+        drop(state);
+        f.debug_struct("TaskGroup")
+            .field("phase", &phase)
+            .field("children", &children)
+            .field("errors", &errors)
+            .finish()
+    }
+}
+
+impl GroupBuilder {
+    /// At most so many children at once: [`spawn`](TaskGroup::spawn) is an error beyond that, and [`spawn_wait`](TaskGroup::spawn_wait) waits.
+    ///
+    /// # Panics
+    ///
+    /// For none, or for more than a semaphore can count.
+    #[track_caller]
+    pub fn limit(mut self, limit: usize) -> Self {
+        assert!(
+            limit > 0,
+            "a group with a limit of 0 can have no child; leave the limit out for any number"
+        );
+        self.limit = Some(limit);
+        self
+    }
+
+    /// What the group does when a child ends.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// As [`TaskGroup::run`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn run<T>(
+        self,
+        body: impl AsyncFnOnce(TaskGroup) -> Result<T, BoxError>,
+    ) -> Result<T, GroupError> {
+        let shared = Arc::new(Shared {
+            policy: self.policy,
+            state: Lock::new(State {
+                phase: Phase::Open,
+                children: Slab::new(),
+                errors: Vec::new(),
+                succeeded: false,
+            }),
+            changed: Notify::new(),
+            places: self.limit.map(|limit| Arc::new(Semaphore::new(limit))),
+        });
+        let mut run = Run {
+            shared,
+            external: None,
+            panic: None,
+        };
+        let group = TaskGroup {
+            shared: Arc::clone(&run.shared),
+            name: None,
+        };
+        let value = run.body(body(group)).await;
+        run.children().await;
+        run.finish(value).await
+    }
+}
+
+/// One run of a group. If it is dropped, nobody waits for the children: they are cancelled.
+struct Run {
+    shared: Arc<Shared>,
+    /// The task that runs the group was asked to end.
+    external: Option<Cancelled>,
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+impl Run {
+    /// Runs the body until it is over, or all shall end.
+    async fn body<T>(&mut self, body: impl Future<Output = Result<T, BoxError>>) -> Option<T> {
+        let shared = &self.shared;
+        let both = async {
+            let (mut body, mut aborted) = (pin!(body), pin!(shared.aborted()));
+            poll_fn(|cx| match caught(|| body.as_mut().poll(cx)) {
+                Ok(Poll::Ready(output)) => Poll::Ready(Some(Ok(output))),
+                Err(payload) => Poll::Ready(Some(Err(payload))),
+                Ok(Poll::Pending) => aborted.as_mut().poll(cx).map(|()| None),
+            })
+            .await
+        };
+        let mut failed = None;
+        match catch_cancel(both).await {
+            Ok(Some(Ok(Ok(value)))) => return Some(value),
+            Ok(Some(Ok(Err(error)))) => failed = Some(error),
+            Ok(Some(Err(payload))) => self.panic = Some(payload),
+            Ok(None) => {}
+            Err(cancelled) => self.external = Some(cancelled),
+        }
+        let mut state = self.shared.state.lock();
+        if let Some(error) = failed {
+            // The body may pass on what a child has told already.
+            let known =
+                |known: &ChildError| error.downcast_ref().is_some_and(|error| known.is(error));
+            if !state.errors.iter().any(known) {
+                state.errors.push(ChildError::of_body(error));
+            }
+        }
+        self.shared.abort(state, None);
+        None
+    }
+
+    /// Waits until no child is left.
+    async fn children(&mut self) {
+        while !self.shared.close() {
+            if let Err(cancelled) = catch_cancel(self.shared.changed.notified()).await {
+                self.external = Some(cancelled);
+                self.shared.abort(self.shared.state.lock(), None);
+            }
+        }
+    }
+
+    async fn finish<T>(mut self, value: Option<T>) -> Result<T, GroupError> {
+        if let Some(payload) = self.panic.take() {
+            std::panic::resume_unwind(payload);
+        }
+        let errors = self.shared.errors();
+        match self.external.take() {
+            Some(cancelled) if errors.is_empty() => return cancelled.resume().await,
+            // The errors come first, and the request once more: at the next await.
+            Some(cancelled) => {
+                let task = current();
+                task.uncancel();
+                match cancelled.reason() {
+                    Some(reason) => task.cancel_with(reason.to_owned()),
+                    None => task.cancel(),
+                };
+            }
+            None => {}
+        }
+        match value {
+            Some(value) if errors.is_empty() => Ok(value),
+            _ => Err(GroupError::new(errors)),
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.shared.abort(self.shared.state.lock(), None);
+    }
+}
+
+/// What a child may give: nothing, or a result.
+#[diagnostic::on_unimplemented(
+    message = "a child of a group gives `()` or a `Result`, and not `{Self}`",
+    note = "where it cannot fail, `Ok::<_, std::convert::Infallible>(value)` will do"
+)]
+pub trait Outcome: Send + Sized {
+    /// What it gives if it does not fail.
+    type Value: Send + 'static;
+
+    /// Whether it failed.
+    ///
+    /// # Errors
+    ///
+    /// It did.
+    fn into_result(self) -> Result<Self::Value, BoxError>;
+}
+
+impl Outcome for () {
+    type Value = ();
+
+    fn into_result(self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl<T: Send + 'static, E: Into<BoxError> + Send> Outcome for Result<T, E> {
+    type Value = T;
+
+    fn into_result(self) -> Result<T, BoxError> {
+        self.map_err(Into::into)
+    }
+}
+
+impl Ticket {
+    /// Tells the group how its child has ended, which was to be ready first if `is_ready` is there.
+    fn settle<T: Outcome>(
+        &self,
+        output: Result<T, Box<dyn Any + Send>>,
+        is_ready: Option<&AtomicBool>,
+    ) -> Result<T::Value, ChildError> {
+        let task = try_current();
+        let result = match output.map(T::into_result) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(ChildError::failed(task.as_ref(), error)),
+            Err(payload) => Err(ChildError::panicked(task.as_ref(), payload)),
+        };
+        // Relaxed: it was set by this child.
+        if is_ready.is_none_or(|is_ready| is_ready.load(Relaxed)) {
+            self.shared.ended(self.key, result.as_ref().err().cloned());
+        }
+        result
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// What a child's task runs.
+    struct Body<F> {
+        #[pin]
+        future: F,
+        is_ready: Option<Arc<AtomicBool>>,
+        // Dropped last: the group waits for that.
+        ticket: Ticket,
+    }
+}
+
+impl<F: Future<Output: Outcome>> Future for Body<F> {
+    type Output = Result<<F::Output as Outcome>::Value, ChildError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let output = match caught(|| this.future.poll(cx)) {
+            Ok(poll) => Ok(ready!(poll)),
+            Err(payload) => Err(payload),
+        };
+        Poll::Ready(this.ticket.settle(output, this.is_ready.as_deref()))
+    }
+}
+
+/// A child of a group, and a future of what it gives. Dropping it lets the child go on.
+pub struct Child<T>(Task<Result<T, ChildError>>);
+
+impl<T> Child<T> {
+    /// Its task.
+    pub fn task_ref(&self) -> TaskRef {
+        self.0.task_ref()
+    }
+
+    /// Asks it to end. That is no failure.
+    pub fn cancel(&self) -> bool {
+        self.0.cancel()
+    }
+}
+
+impl<T> Future for Child<T> {
+    type Output = Result<T, ChildError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.get_mut().0)
+            .poll(cx)
+            .map(|output| match output {
+                Ok(result) => result,
+                Err(error) => Err(ChildError::ended(error)),
+            })
+    }
+}
+
+impl<T> fmt::Debug for Child<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// By which a child says that it is ready, to whoever [started](TaskGroup::start) it.
+#[derive(Debug)]
+#[must_use = "whoever started the child waits for it"]
+pub struct Ready<V> {
+    sender: oneshot::Sender<V>,
+    is_ready: Arc<AtomicBool>,
+}
+
+impl<V> Ready<V> {
+    /// The child is ready. A failure is one of the group from now on.
+    #[doc(alias = "started")]
+    pub fn set(self, value: V) {
+        // Relaxed: the child reads it.
+        self.is_ready.store(true, Relaxed);
+        // Whoever does not wait any more has cancelled the child.
+        let _ = self.sender.send(value);
+    }
+}
+
+/// Cancels a task unless it is disarmed.
+struct CancelOnDrop(Option<TaskRef>);
+
+impl CancelOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.cancel();
+        }
+    }
+}
