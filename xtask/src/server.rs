@@ -2,8 +2,8 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{ChildStderr, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
@@ -54,7 +54,7 @@ impl Server {
     pub(crate) fn start(errors: Stdio) -> Outcome<Self> {
         Tool::Wrk.provide(false)?;
         process::show(&mut cargo(
-            "build --quiet --release -p heist-examples --example http_server",
+            "build --quiet --release -p heist-examples --example http_server --features count-memory",
         ))?;
         let program = project::target("release/examples/http_server");
         let mut command = Command::new(program);
@@ -91,6 +91,20 @@ impl Server {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
         number.ok_or_else(|| "the system does not say how much memory is resident".to_owned())
+    }
+
+    /// What it has allocated, in bytes.
+    pub(crate) fn allocated(&self) -> Outcome<u64> {
+        let ask = || -> io::Result<String> {
+            let mut client = TcpStream::connect(self.address)?;
+            client.write_all(b"GET /memory HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            client.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = ask().map_err(|error| format!("/memory: {error}"))?;
+        let bytes = answer.lines().last().and_then(|line| line.parse().ok());
+        bytes.ok_or_else(|| format!("/memory answers {answer}"))
     }
 
     pub(crate) fn files(&self) -> Outcome<usize> {

@@ -11,6 +11,7 @@
 //! | `args.rs` | the command line |
 //! | `serve.rs` | accept loop, connections, graceful stop |
 //! | `routes.rs` | what answers a request |
+//! | `memory/` | how much is allocated, with the feature `count-memory` |
 //! | `report.rs` | the list of tasks that a signal asks for |
 //! | `load.rs` | the clients of `--load`, in a process of their own |
 //! | `race.rs` | waiting for one of two things |
@@ -22,6 +23,9 @@
 
 mod args;
 mod load;
+#[cfg_attr(feature = "count-memory", path = "memory/counted.rs")]
+#[cfg_attr(not(feature = "count-memory"), path = "memory/uncounted.rs")]
+mod memory;
 mod race;
 mod report;
 mod routes;

@@ -15,6 +15,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::memory;
+
 /// How many requests were begun, and how many of them were answered to the last byte.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -79,6 +81,7 @@ async fn route(request: &Request<Incoming>) -> Result<Reply, (StatusCode, String
         "/sleep" => sleep(number(request, "ms", 20, 60_000)?).await,
         "/hash" => hash(number(request, "n", 1_000, 10_000_000)?).await,
         "/tasks" => Ok(Reply::Json(tasks())),
+        "/memory" => memory(),
         path => Err((StatusCode::NOT_FOUND, format!("nothing at {path}\n"))),
     }
 }
@@ -103,6 +106,16 @@ async fn hash(rounds: u64) -> Result<Reply, (StatusCode, String)> {
 /// Every live task of the runtime, this one included.
 fn tasks() -> Value {
     Handle::current().all_tasks().iter().map(task).collect()
+}
+
+fn memory() -> Result<Reply, (StatusCode, String)> {
+    match memory::allocated() {
+        Some(bytes) => Ok(Reply::Text(Bytes::from(format!("{bytes}\n")))),
+        None => Err((
+            StatusCode::NOT_FOUND,
+            "memory is counted with the feature count-memory\n".into(),
+        )),
+    }
 }
 
 fn task(task: &TaskRef) -> Value {
