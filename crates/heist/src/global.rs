@@ -126,7 +126,7 @@ ctor::declarative::ctor! {
     #[ctor(unsafe)]
     fn install() {
         context::set_global_provider(provide);
-        context::set_block_on(crate::task::wait_for);
+        context::set_block_on(crate::task::wait_on_thread);
     }
 }
 

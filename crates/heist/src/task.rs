@@ -39,7 +39,9 @@
 //! # }
 //! ```
 
+mod combine;
 mod group;
+mod token;
 
 use std::fmt;
 use std::future::Future;
@@ -58,10 +60,15 @@ pub use heist_core::task::{
     current, try_current,
 };
 
+pub use combine::{
+    AsCompleted, ReturnWhen, Waited, as_completed, gather, race, race_staggered, shield,
+    try_gather, wait, wait_for,
+};
 pub use group::{
     BoxError, Child, ChildError, GroupBuilder, GroupError, Outcome, Policy, Ready, SpawnError,
     StartError, TaskGroup,
 };
+pub use token::{CancellationToken, DropGuard};
 
 /// Lets every other ready task run before this one goes on.
 ///
@@ -354,7 +361,7 @@ impl Builder {
 }
 
 /// How a thread waits for a task: what core asks of the runtime for [`Task::wait_blocking`].
-pub(crate) fn wait_for(poll: &mut dyn FnMut(&mut Context<'_>) -> bool) {
+pub(crate) fn wait_on_thread(poll: &mut dyn FnMut(&mut Context<'_>) -> bool) {
     let ready = std::future::poll_fn(|cx| {
         if poll(cx) {
             Poll::Ready(())
