@@ -12,5 +12,6 @@ pub mod backend;
 pub mod bench;
 pub mod figures;
 pub mod floor;
+pub mod kit;
 pub mod net;
 pub mod workload;

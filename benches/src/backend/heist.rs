@@ -24,6 +24,7 @@ struct Running {
 impl Backend for Heist {
     const NAME: &'static str = "heist";
 
+    type Kit = crate::kit::HeistKit;
     type Join<T: Send + 'static> = Joined<Task<T>>;
     type Listener = TcpListener;
     type Stream = TcpStream;

@@ -21,10 +21,15 @@ pub use self::smol::Smol;
 pub use self::smol_static::SmolStatic;
 pub use self::tokio::Tokio;
 
+use crate::kit::Kit;
+
 /// A runtime with a number of workers, started and ready.
 pub trait Backend: Copy + Debug + Send + Sync + 'static {
     /// What the command line calls it.
     const NAME: &'static str;
+
+    /// The locks and channels that its users take.
+    type Kit: Kit;
 
     /// A handle that waits for a task and gives its output.
     type Join<T: Send + 'static>: Future<Output = T> + Send + 'static;

@@ -27,6 +27,7 @@ struct Running {
 impl Backend for Smol {
     const NAME: &'static str = "smol";
 
+    type Kit = crate::kit::SmolKit;
     type Join<T: Send + 'static> = Task<T>;
     type Listener = Async<TcpListener>;
     type Stream = Async<TcpStream>;

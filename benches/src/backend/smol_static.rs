@@ -24,6 +24,7 @@ struct Running {
 impl Backend for SmolStatic {
     const NAME: &'static str = "smol-static";
 
+    type Kit = crate::kit::SmolKit;
     type Join<T: Send + 'static> = Task<T>;
     type Listener = Async<TcpListener>;
     type Stream = Async<TcpStream>;

@@ -26,6 +26,7 @@ struct Running {
 impl Backend for Tokio {
     const NAME: &'static str = "tokio";
 
+    type Kit = crate::kit::TokioKit;
     type Join<T: Send + 'static> = Joined<JoinHandle<T>>;
     type Listener = TcpListener;
     type Stream = TcpStream;

@@ -4,6 +4,7 @@ mod blocking;
 mod gate;
 pub(crate) mod graph;
 mod heartbeat;
+mod kit;
 mod memory;
 mod spawn;
 mod sync;
@@ -72,6 +73,17 @@ pub fn all<B: Backend>() -> Vec<Workload<B>> {
         workload("fork_join_fib", 100_000, graph::fork_join_fib),
         workload("mpsc", 200_000, sync::mpsc),
         workload("mutex_contended", 100_000, sync::mutex_contended),
+        workload("channel_mpsc", 200_000, kit::channel_mpsc),
+        workload("queue_mpmc", 200_000, kit::queue_mpmc),
+        workload("oneshot", 500_000, kit::oneshot),
+        workload("mutex_uncontended", 1_000_000, kit::mutex_uncontended),
+        workload("mutex_contended_own", 100_000, kit::mutex_contended_own),
+        workload("semaphore", 100_000, kit::semaphore),
+        workload("notify", 100_000, kit::notify),
+        workload("broadcast", 200_000, kit::broadcast),
+        workload("watch", 100_000, kit::watch),
+        workload("group_spawn_join", 100_000, kit::group_spawn_join),
+        workload("timeout_ready", 500_000, kit::timeout_ready),
         workload("spawn_blocking", 10_000, blocking::tiny),
         workload("timer_churn", 200_000, timer::churn),
         workload("timers_many", 100_000, timer::many),

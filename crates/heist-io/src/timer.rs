@@ -60,7 +60,7 @@ use std::fmt;
 use std::marker::PhantomPinned;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A deadline that no clock reaches.
 pub const NEVER: u64 = u64::MAX;
@@ -199,6 +199,18 @@ pub enum Due {
     At(Instant),
     /// Later than an `Instant` can say.
     Never,
+}
+
+impl Due {
+    /// In so much time from now.
+    pub fn after(duration: Duration) -> Self {
+        let now = context::now();
+        match now.checked_add(duration) {
+            _ if duration.is_zero() => Self::Now(now),
+            Some(at) => Self::Ahead(at),
+            None => Self::Never,
+        }
+    }
 }
 
 // SAFETY: the raw pointers are in `node`, which other threads reach through the wheel only, under its lock; what it

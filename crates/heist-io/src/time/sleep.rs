@@ -1,6 +1,5 @@
 //! One deadline: a [`Timer`] with a budget.
 
-use crate::context;
 use crate::timer::{Due, Timer};
 use heist_core::budget::poll_proceed;
 use pin_project_lite::pin_project;
@@ -27,15 +26,7 @@ use std::time::{Duration, Instant};
 /// `asyncio.sleep`. It has no `result`; `sleep(Duration::ZERO)` is ready at once, use `yield_now` to let others run.
 #[doc(alias = "asyncio.sleep")]
 pub fn sleep(duration: Duration) -> Sleep {
-    let now = context::now();
-    let due = match now.checked_add(duration) {
-        _ if duration.is_zero() => Due::Now(now),
-        Some(at) => Due::Ahead(at),
-        None => Due::Never,
-    };
-    Sleep {
-        timer: Timer::new(due),
-    }
+    Sleep::at(Due::after(duration))
 }
 
 /// Waits until `deadline`. One that is over already is ready at once.

@@ -1,6 +1,7 @@
 //! A future and a limit.
 
-use super::sleep::{Sleep, sleep, sleep_until};
+use super::sleep::{Sleep, sleep_until};
+use crate::timer::Due;
 use pin_project_lite::pin_project;
 use std::error::Error;
 use std::fmt;
@@ -10,9 +11,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// Waits for `future`, for at most `limit` from now.
+/// Waits for `future`, for at most `limit`.
 ///
-/// Polls `future` before the clock, so one that is ready always wins; a limit of zero polls it once.
+/// Polls `future` before the clock, so one that is ready always wins; a limit of zero polls it once. The clock is read when the
+/// first poll has not given a result: `limit` counts from then.
 ///
 /// # Errors
 ///
@@ -28,13 +30,14 @@ use std::time::{Duration, Instant};
 ///
 /// # Counterpart
 ///
-/// `asyncio.wait_for`. The future is dropped, which runs none of its code but destructors; asyncio throws a
+/// `asyncio.timeout`, `asyncio.wait_for`. The future is dropped, which runs none of its code but destructors; asyncio throws a
 /// `CancelledError` into it and waits for what it does then.
 #[doc(alias = "wait_for")]
 pub fn timeout<F: IntoFuture>(limit: Duration, future: F) -> Timeout<F::IntoFuture> {
     Timeout {
         future: Some(future.into_future()),
-        limit: sleep(limit),
+        after: Some(limit),
+        limit: Sleep::at(Due::Never),
     }
 }
 
@@ -58,6 +61,7 @@ pub fn timeout<F: IntoFuture>(limit: Duration, future: F) -> Timeout<F::IntoFutu
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
     Timeout {
         future: Some(future.into_future()),
+        after: None,
         limit: sleep_until(deadline),
     }
 }
@@ -70,6 +74,8 @@ pin_project! {
         // `None` once it is over.
         #[pin]
         future: Option<F>,
+        // The limit, until the clock has been read.
+        after: Option<Duration>,
         #[pin]
         limit: Sleep,
     }
@@ -103,6 +109,9 @@ impl<F: Future> Future for Timeout<F> {
         if let Poll::Ready(output) = future.poll(cx) {
             this.future.set(None);
             return Poll::Ready(Ok(output));
+        }
+        if let Some(after) = this.after.take() {
+            this.limit.as_mut().reset_to(Due::after(after));
         }
         // Not through the budget: a future that uses it up in each poll must not outlive its limit.
         if this.limit.poll_elapsed(cx).is_pending() {
