@@ -6,9 +6,11 @@
 //! Making any of these needs no runtime and touches none; polling does.
 
 mod interval;
+mod limit;
 mod sleep;
 mod timeout;
 
 pub use interval::{Interval, MissedTickBehavior, Tick, interval, interval_at};
+pub use limit::{Limit, timeout_with};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use timeout::{Elapsed, Timeout, timeout, timeout_at};

@@ -9,6 +9,21 @@
 //!     assert!(late.is_err());
 //! });
 //! ```
+//!
+//! A limit that a client which sends something moves:
+//!
+//! ```
+//! use heist::time::{Duration, Instant, sleep, timeout_with};
+//!
+//! heist::run(async {
+//!     let done = timeout_with(Duration::from_millis(10), async |limit| {
+//!         limit.reschedule(Some(Instant::now() + Duration::from_secs(10)));
+//!         sleep(Duration::from_millis(30)).await;
+//!         limit.expired()
+//!     });
+//!     assert_eq!(done.await, Ok(false));
+//! });
+//! ```
 
 pub use std::time::{Duration, Instant};
 

@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::future::pending;
 use std::pin::Pin;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use futures_lite::future::{or, poll_once};
 use heist::time::{
     MissedTickBehavior, Sleep, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
+    timeout_with,
 };
 use support::{bounded, lone_worker, runtime};
 
@@ -166,5 +168,67 @@ fn an_earlier_timer_of_another_thread_wakes_who_sleeps_for_a_later_one() {
             assert!(begun.elapsed() >= MS);
         }
         assert!(!far.is_finished());
+    });
+}
+
+#[test]
+fn of_nested_limits_that_which_was_over_first_says_so() {
+    bounded(|| {
+        runtime(1).block_on(async {
+            let mut inner = None;
+            let outer = timeout_with(Duration::from_millis(10), async |_| {
+                let place = &mut inner;
+                timeout_with(HOUR, async |limit| {
+                    *place = Some(limit);
+                    pending::<()>().await
+                })
+                .await
+            })
+            .await;
+            assert!(outer.is_err());
+            assert!(!inner.unwrap().expired());
+        });
+    });
+}
+
+#[test]
+fn a_limit_of_zero_polls_once() {
+    bounded(|| {
+        runtime(1).block_on(async {
+            let ready = timeout_with(Duration::ZERO, async |_| 1).await;
+            assert_eq!(ready, Ok(1));
+            let late = timeout_with(Duration::ZERO, async |_| heist::task::yield_now().await);
+            assert!(late.await.is_err());
+            assert!(
+                timeout(Duration::ZERO, heist::task::yield_now())
+                    .await
+                    .is_err()
+            );
+        });
+    });
+}
+
+#[test]
+fn a_limit_that_is_moved_is_over_then_and_not_before() {
+    bounded(|| {
+        runtime(2).block_on(async {
+            let kept = timeout_with(Duration::from_millis(10), async |limit| {
+                limit.reschedule(None);
+                sleep(Duration::from_millis(30)).await;
+                (limit.expired(), limit.when())
+            });
+            assert_eq!(kept.await, Ok((false, None)));
+            // By somebody else, and to a time that is past.
+            let (told, limit) = heist::promise();
+            heist::spawn(async move {
+                let limit: heist::time::Limit = limit.await.unwrap();
+                limit.reschedule(Some(Instant::now()));
+            });
+            let moved = timeout_with(HOUR, async |limit| {
+                let _ = told.set_result(limit);
+                pending::<()>().await
+            });
+            assert!(moved.await.is_err());
+        });
     });
 }

@@ -118,7 +118,7 @@ impl<F: Future> Future for Timeout<F> {
             return Poll::Pending;
         }
         this.future.set(None);
-        Poll::Ready(Err(Elapsed { _private: () }))
+        Poll::Ready(Err(Elapsed::NEW))
     }
 }
 
@@ -131,6 +131,10 @@ impl<F: Future> Future for Timeout<F> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed {
     _private: (),
+}
+
+impl Elapsed {
+    pub(super) const NEW: Self = Self { _private: () };
 }
 
 impl fmt::Display for Elapsed {
