@@ -319,6 +319,10 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "a_value_is_broadcast_while_somebody_begins_to_wait",
         "condition-unlooked",
     ),
+    (
+        "a_child_ends_while_its_group_is_cancelled",
+        "group-unwaited",
+    ),
 ];
 
 /// Whether this defect shall be planted in the model itself.

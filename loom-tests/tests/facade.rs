@@ -2,7 +2,8 @@
 
 #![cfg(loom)]
 
-use heist::{Runtime, promise};
+use heist::task::{catch_cancel, yield_now};
+use heist::{Runtime, TaskGroup, promise};
 use heist_loom_tests::{explore, explore_with_fewer, planted};
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -98,6 +99,60 @@ fn a_user_who_is_in_no_runtime_is_told_so() {
             "there is no process-wide runtime in a model; build one and enter it"
         );
         drop(entered);
+        end(runtime);
+    });
+}
+
+/// Notes that it was dropped.
+struct Noted(Arc<AtomicUsize>);
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.0.store(1, Relaxed);
+    }
+}
+
+/// Notes what was noted when it was dropped.
+struct Last(Arc<AtomicUsize>, Arc<AtomicUsize>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.1.store(self.0.load(Relaxed), Relaxed);
+    }
+}
+
+/// The child is over when the task that runs its group is, whether that was cancelled or not.
+#[test]
+fn a_child_ends_while_its_group_is_cancelled() {
+    explore_with_fewer(1, "a_child_ends_while_its_group_is_cancelled", || {
+        let runtime = runtime(1);
+        // Whether the child is over, and whether it was when the group was.
+        let (over, before) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (child_over, group_over) = (Noted(Arc::clone(&over)), Arc::clone(&before));
+        let (begins, begun) = promise();
+        let task = runtime.spawn(async move {
+            let _last = Last(over, group_over);
+            TaskGroup::run(async move |group: TaskGroup| {
+                group.spawn(async move {
+                    let _over = child_over;
+                    let _ = begins.set_result(());
+                    // It cleans up for longer than the group takes to end.
+                    if catch_cancel(yield_now()).await.is_err() {
+                        yield_now().await;
+                        yield_now().await;
+                    }
+                })?;
+                Ok(())
+            })
+            .await
+        });
+        runtime.block_on(begun).expect("the child begins");
+        task.cancel();
+        match runtime.block_on(task) {
+            Ok(result) => assert!(result.is_ok()),
+            Err(error) => assert!(error.is_cancelled()),
+        }
+        assert_eq!(before.load(Relaxed), 1);
         end(runtime);
     });
 }

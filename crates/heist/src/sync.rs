@@ -149,6 +149,6 @@ mod imp {
     }
 }
 
-pub(crate) use heist_core::sync::{Mutex as Lock, MutexGuard as LockGuard};
+pub(crate) use heist_core::sync::{Mutex as Lock, MutexGuard as LockGuard, mutated};
 pub(crate) use imp::*;
 pub(crate) use std::sync::atomic::Ordering::Relaxed;

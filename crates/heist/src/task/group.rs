@@ -18,7 +18,7 @@ use heist_sync::{Notify, OwnedPermit, Semaphore};
 use slab::Slab;
 
 use super::{Builder, Cancelled, Task, TaskRef, catch_cancel, current, try_current};
-use crate::shim::{AtomicBool, Lock, Relaxed, caught};
+use crate::shim::{AtomicBool, Lock, Relaxed, caught, mutated};
 
 pub use error::{BoxError, ChildError, GroupError, SpawnError, StartError};
 
@@ -574,6 +574,9 @@ impl Run {
             if let Err(cancelled) = catch_cancel(self.shared.changed.notified()).await {
                 self.external = Some(cancelled);
                 self.shared.abort(self.shared.state.lock(), None);
+                if mutated("group-unwaited") {
+                    return;
+                }
             }
         }
     }
