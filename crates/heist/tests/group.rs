@@ -330,6 +330,16 @@ fn the_first_success_cancels_the_others() {
                 Ok(())
             }))
             .unwrap();
+        // The body is no other: it goes on, and takes what there is.
+        let value = runtime(2).block_on(first().run(async |group| {
+            let winner = group.spawn(async { Ok::<_, io::Error>(7) })?;
+            let loser = group.spawn(pending::<()>());
+            let value = winner.await?;
+            yield_now().await;
+            assert!(loser.is_err() || loser?.await.is_err());
+            Ok(value)
+        }));
+        assert_eq!(value.unwrap(), 7);
         let none = runtime(2).block_on(first().run(async |group| {
             group.named("a").spawn(async { boom("1") })?;
             group.named("b").spawn(async { boom("2") })?;

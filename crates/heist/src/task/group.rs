@@ -1,24 +1,23 @@
 //! Task groups: tasks that are over when the block that spawned them is.
-//!
-//! The group's state has one lock. A child takes its entry out when its future is dropped, on whatever way it ends; the one who runs the
-//! group waits for the table to be empty.
 
 mod error;
+mod run;
+mod state;
 
 use std::any::Any;
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use heist_core::task::Meta;
-use heist_sync::oneshot;
-use heist_sync::{Notify, OwnedPermit, Semaphore};
-use slab::Slab;
+use heist_sync::{OwnedPermit, oneshot};
 
-use super::{Builder, Cancelled, Task, TaskRef, catch_cancel, current, try_current};
-use crate::shim::{AtomicBool, Lock, Relaxed, caught, mutated};
+use self::run::Run;
+use self::state::{Phase, Shared, Ticket};
+use super::{Builder, Task, TaskRef, try_current};
+use crate::shim::{AtomicBool, Relaxed, caught};
 
 pub use error::{BoxError, ChildError, GroupError, SpawnError, StartError};
 
@@ -81,139 +80,6 @@ pub struct TaskGroup {
 pub struct GroupBuilder {
     limit: Option<usize>,
     policy: Policy,
-}
-
-struct Shared {
-    policy: Policy,
-    state: Lock<State>,
-    /// For the one who runs the group: no child is left, or all shall end.
-    changed: Notify,
-    /// How many more children there may be.
-    places: Option<Arc<Semaphore>>,
-}
-
-struct State {
-    phase: Phase,
-    /// `None`: it has its place, and is being spawned.
-    children: Slab<Option<TaskRef>>,
-    errors: Vec<ChildError>,
-    succeeded: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// All are cancelled, and nobody can be spawned.
-    Aborting,
-    Closed,
-}
-
-impl Shared {
-    /// Makes a place in the table for a child.
-    fn enter(self: &Arc<Self>, place: Option<OwnedPermit>) -> Result<Ticket, SpawnError> {
-        let mut state = self.state.lock();
-        match state.phase {
-            Phase::Open => Ok(Ticket {
-                key: state.children.insert(None),
-                shared: Arc::clone(self),
-                _place: place,
-            }),
-            Phase::Aborting | Phase::Closed => Err(SpawnError::Closed),
-        }
-    }
-
-    /// The child has been spawned, and may be over.
-    fn spawned(&self, key: usize, task: &TaskRef) {
-        let mut state = self.state.lock();
-        let aborting = state.phase == Phase::Aborting;
-        let task = match state.children.get_mut(key) {
-            // Another child may have the entry by now; then this one is over.
-            Some(entry @ None) => entry.insert(task.clone()).clone(),
-            _ => return,
-        };
-        drop(state);
-        if aborting {
-            task.cancel();
-        }
-    }
-
-    fn ended(&self, key: usize, outcome: Option<ChildError>) {
-        let mut state = self.state.lock();
-        let abort = matches!(
-            (self.policy, &outcome),
-            (Policy::FailFast, Some(_)) | (Policy::FirstSuccess, None)
-        );
-        state.succeeded |= outcome.is_none();
-        state.errors.extend(outcome);
-        if abort {
-            self.abort(state, Some(key));
-        }
-    }
-
-    /// Cancels all children but this one, once.
-    fn abort(&self, mut state: crate::shim::LockGuard<'_, State>, but: Option<usize>) {
-        if state.phase != Phase::Open {
-            return;
-        }
-        state.phase = Phase::Aborting;
-        let others = state.children.iter().filter(|(key, _)| Some(*key) != but);
-        let others: Vec<_> = others.filter_map(|(_, task)| task.clone()).collect();
-        drop(state);
-        for task in others {
-            task.cancel();
-        }
-        self.changed.notify_one();
-    }
-
-    fn is_aborting(&self) -> bool {
-        self.state.lock().phase == Phase::Aborting
-    }
-
-    /// Whether no child is left. Then nobody can be spawned any more.
-    fn close(&self) -> bool {
-        let mut state = self.state.lock();
-        let empty = state.children.is_empty();
-        if empty {
-            state.phase = Phase::Closed;
-        }
-        empty
-    }
-
-    /// What failed, as far as it counts.
-    fn errors(&self) -> Vec<ChildError> {
-        let mut state = self.state.lock();
-        let errors = std::mem::take(&mut state.errors);
-        if self.policy == Policy::FirstSuccess && state.succeeded {
-            return Vec::new();
-        }
-        errors
-    }
-
-    async fn aborted(&self) {
-        while !self.is_aborting() {
-            self.changed.notified().await;
-        }
-    }
-}
-
-/// A child's entry, as long as its future lives.
-struct Ticket {
-    shared: Arc<Shared>,
-    key: usize,
-    _place: Option<OwnedPermit>,
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
-        let task = state.children.remove(self.key);
-        let last = state.children.is_empty();
-        drop(state);
-        drop(task);
-        if last {
-            self.shared.changed.notify_one();
-        }
-    }
 }
 
 impl TaskGroup {
@@ -305,13 +171,13 @@ impl TaskGroup {
         f: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Child<T::Value>, SpawnError> {
         let ticket = self.shared.enter(self.try_place()?)?;
-        let (shared, key) = (Arc::clone(&self.shared), ticket.key);
+        let (shared, child) = (Arc::clone(&self.shared), ticket.child);
         let task = self.builder_of_child().spawn_blocking(move || {
             let result = ticket.settle(caught(f), None);
             drop(ticket);
             result
         });
-        shared.spawned(key, &task.task_ref());
+        shared.spawned(child, &task.task_ref());
         Ok(Child(task))
     }
 
@@ -431,14 +297,14 @@ impl TaskGroup {
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let key = ticket.key;
+        let child = ticket.child;
         let body = Body {
             future,
             is_ready,
             ticket,
         };
         let task = self.builder_of_child().spawn_at(body, meta);
-        self.shared.spawned(key, &task.task_ref());
+        self.shared.spawned(child, &task.task_ref());
         Child(task)
     }
 }
@@ -450,7 +316,7 @@ impl fmt::Debug for TaskGroup {
         let children: Vec<_> = state
             .children
             .iter()
-            .filter_map(|(_, task)| task.clone())
+            .filter_map(|(_, entry)| entry.task.clone())
             .collect();
         drop(state);
         f.debug_struct("TaskGroup")
@@ -500,22 +366,7 @@ impl GroupBuilder {
         self,
         body: impl AsyncFnOnce(TaskGroup) -> Result<T, BoxError>,
     ) -> Result<T, GroupError> {
-        let shared = Arc::new(Shared {
-            policy: self.policy,
-            state: Lock::new(State {
-                phase: Phase::Open,
-                children: Slab::new(),
-                errors: Vec::new(),
-                succeeded: false,
-            }),
-            changed: Notify::new(),
-            places: self.limit.map(|limit| Arc::new(Semaphore::new(limit))),
-        });
-        let mut run = Run {
-            shared,
-            external: None,
-            panic: None,
-        };
+        let mut run = Run::new(Shared::new(self.policy, self.limit));
         let group = TaskGroup {
             shared: Arc::clone(&run.shared),
             name: None,
@@ -523,92 +374,6 @@ impl GroupBuilder {
         let value = run.body(body(group)).await;
         run.children().await;
         run.finish(value).await
-    }
-}
-
-/// One run of a group. If it is dropped, nobody waits for the children: they are cancelled.
-struct Run {
-    shared: Arc<Shared>,
-    /// The task that runs the group was asked to end.
-    external: Option<Cancelled>,
-    panic: Option<Box<dyn Any + Send>>,
-}
-
-impl Run {
-    /// Runs the body until it is over, or all shall end.
-    async fn body<T>(&mut self, body: impl Future<Output = Result<T, BoxError>>) -> Option<T> {
-        let shared = &self.shared;
-        let both = async {
-            let (mut body, mut aborted) = (pin!(body), pin!(shared.aborted()));
-            poll_fn(|cx| match caught(|| body.as_mut().poll(cx)) {
-                Ok(Poll::Ready(output)) => Poll::Ready(Some(Ok(output))),
-                Err(payload) => Poll::Ready(Some(Err(payload))),
-                Ok(Poll::Pending) => aborted.as_mut().poll(cx).map(|()| None),
-            })
-            .await
-        };
-        let mut failed = None;
-        match catch_cancel(both).await {
-            Ok(Some(Ok(Ok(value)))) => return Some(value),
-            Ok(Some(Ok(Err(error)))) => failed = Some(error),
-            Ok(Some(Err(payload))) => self.panic = Some(payload),
-            Ok(None) => {}
-            Err(cancelled) => self.external = Some(cancelled),
-        }
-        let mut state = self.shared.state.lock();
-        if let Some(error) = failed {
-            // The body may pass on what a child has told already.
-            let known =
-                |known: &ChildError| error.downcast_ref().is_some_and(|error| known.is(error));
-            if !state.errors.iter().any(known) {
-                state.errors.push(ChildError::of_body(error));
-            }
-        }
-        self.shared.abort(state, None);
-        None
-    }
-
-    /// Waits until no child is left.
-    async fn children(&mut self) {
-        while !self.shared.close() {
-            if let Err(cancelled) = catch_cancel(self.shared.changed.notified()).await {
-                self.external = Some(cancelled);
-                self.shared.abort(self.shared.state.lock(), None);
-                if mutated("group-unwaited") {
-                    return;
-                }
-            }
-        }
-    }
-
-    async fn finish<T>(mut self, value: Option<T>) -> Result<T, GroupError> {
-        if let Some(payload) = self.panic.take() {
-            std::panic::resume_unwind(payload);
-        }
-        let errors = self.shared.errors();
-        match self.external.take() {
-            Some(cancelled) if errors.is_empty() => return cancelled.resume().await,
-            // The errors come first, and the request once more: at the next await.
-            Some(cancelled) => {
-                let task = current();
-                task.uncancel();
-                match cancelled.reason() {
-                    Some(reason) => task.cancel_with(reason.to_owned()),
-                    None => task.cancel(),
-                };
-            }
-            None => {}
-        }
-        match value {
-            Some(value) if errors.is_empty() => Ok(value),
-            _ => Err(GroupError::new(errors)),
-        }
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        self.shared.abort(self.shared.state.lock(), None);
     }
 }
 
@@ -660,7 +425,8 @@ impl Ticket {
         };
         // Relaxed: it was set by this child.
         if is_ready.is_none_or(|is_ready| is_ready.load(Relaxed)) {
-            self.shared.ended(self.key, result.as_ref().err().cloned());
+            self.shared
+                .ended(self.child, result.as_ref().err().cloned());
         }
         result
     }

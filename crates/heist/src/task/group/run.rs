@@ -1,0 +1,109 @@
+//! One run of a group: its body, then its children, then what comes of it.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::state::Shared;
+use super::{BoxError, ChildError, GroupError};
+use crate::shim::{caught, mutated};
+use crate::task::{Cancelled, catch_cancel, current};
+
+/// One run of a group. If it is dropped, nobody waits for the children: they are cancelled.
+pub(super) struct Run {
+    pub(super) shared: Arc<Shared>,
+    /// The task that runs the group was asked to end.
+    external: Option<Cancelled>,
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+impl Run {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self {
+            shared: Arc::new(shared),
+            external: None,
+            panic: None,
+        }
+    }
+
+    /// Runs the body until it is over, or all shall end.
+    pub(super) async fn body<T>(
+        &mut self,
+        body: impl Future<Output = Result<T, BoxError>>,
+    ) -> Option<T> {
+        let shared = &self.shared;
+        let both = async {
+            let (mut body, mut aborted) = (pin!(body), pin!(shared.aborted()));
+            poll_fn(|cx| match caught(|| body.as_mut().poll(cx)) {
+                Ok(Poll::Ready(output)) => Poll::Ready(Some(Ok(output))),
+                Err(payload) => Poll::Ready(Some(Err(payload))),
+                Ok(Poll::Pending) => aborted.as_mut().poll(cx).map(|()| None),
+            })
+            .await
+        };
+        let mut failed = None;
+        match catch_cancel(both).await {
+            Ok(Some(Ok(Ok(value)))) => return Some(value),
+            Ok(Some(Ok(Err(error)))) => failed = Some(error),
+            Ok(Some(Err(payload))) => self.panic = Some(payload),
+            Ok(None) => {}
+            Err(cancelled) => self.external = Some(cancelled),
+        }
+        let mut state = self.shared.state.lock();
+        if let Some(error) = failed {
+            // The body may pass on what a child has told already.
+            let known =
+                |known: &ChildError| error.downcast_ref().is_some_and(|error| known.is(error));
+            if !state.errors.iter().any(known) {
+                state.errors.push(ChildError::of_body(error));
+            }
+        }
+        self.shared.abort(state, None);
+        None
+    }
+
+    /// Waits until no child is left.
+    pub(super) async fn children(&mut self) {
+        while !self.shared.close() {
+            if let Err(cancelled) = catch_cancel(self.shared.changed.notified()).await {
+                self.external = Some(cancelled);
+                self.shared.abort(self.shared.state.lock(), None);
+                if mutated("group-unwaited") {
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) async fn finish<T>(mut self, value: Option<T>) -> Result<T, GroupError> {
+        if let Some(payload) = self.panic.take() {
+            std::panic::resume_unwind(payload);
+        }
+        let errors = self.shared.errors();
+        match self.external.take() {
+            Some(cancelled) if errors.is_empty() => return cancelled.resume().await,
+            // The errors come first, and the request once more: at the next await.
+            Some(cancelled) => {
+                let task = current();
+                task.uncancel();
+                match cancelled.reason() {
+                    Some(reason) => task.cancel_with(reason.to_owned()),
+                    None => task.cancel(),
+                };
+            }
+            None => {}
+        }
+        match value {
+            Some(value) if errors.is_empty() => Ok(value),
+            _ => Err(GroupError::new(errors)),
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.shared.abort(self.shared.state.lock(), None);
+    }
+}
