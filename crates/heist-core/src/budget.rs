@@ -49,5 +49,19 @@ pub fn poll_proceed(cx: &mut Context<'_>) -> Poll<Proceed> {
     })
 }
 
+/// Runs `f` outside of the budget: it only looks, and is not called again for what it misses.
+pub fn unbudgeted<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(u8);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            FRAME.with(|frame| frame.budget.set(self.0));
+        }
+    }
+
+    let _restore = Restore(FRAME.with(|frame| frame.budget.replace(FULL)));
+    f()
+}
+
 /// What a poll begins with.
 pub(crate) const FULL: u8 = BUDGET;

@@ -10,7 +10,7 @@ use crate::blocking::wait;
 use crate::parties::Parties;
 use crate::queue::Closed;
 use crate::sync::{Acquire, Arc, AtomicUsize, Relaxed, Release};
-use crate::until::Condition;
+use crate::until::{Condition, proceed};
 use crate::wait_list::WaitList;
 
 /// A channel that keeps the last `capacity` values for those who have not received them.
@@ -62,7 +62,7 @@ struct Ring<T> {
     slots: VecDeque<Slot<T>>,
     /// The number of the first one.
     first: usize,
-    /// As many as `Channel::receivers`, whenever it is unlocked.
+    /// Who receives what is sent next.
     receivers: usize,
 }
 
@@ -242,6 +242,7 @@ impl<T: Clone> Receiver<T> {
     ///
     /// Nothing is lost.
     pub async fn recv(&mut self) -> Result<T, RecvError> {
+        proceed().await;
         loop {
             match self.try_recv() {
                 Ok(value) => return Ok(value),
@@ -308,6 +309,8 @@ impl<T: Clone> Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
+        // Whatever a value does that is dropped.
+        let _leaves = Leaves(&self.channel.receivers);
         let mut line = self.channel.ring.lock();
         let ring = line.guarded();
         ring.receivers -= 1;
@@ -318,7 +321,15 @@ impl<T> Drop for Receiver<T> {
         ring.trim();
         drop(line);
         drop(values);
-        self.channel.receivers.leave();
+    }
+}
+
+/// One that leaves at the end.
+struct Leaves<'a>(&'a Parties);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Depend on `heist`, which re-exports what stands here as `heist::sync`.
 //!
-//! Everything is first in, first out: nobody overtakes whoever stands in line, also not where it would not have to wait. A
+//! Everything is first in, first out: nobody overtakes whoever stands in line, also not where it would not have to wait. Whoever was promised
+//! a place in a queue puts when it runs, and others may put before that. A
 //! future that is dropped while it waits passes its turn on. A future that waits allocates nothing, nothing needs a runtime, and
 //! everything may be used by tasks of several runtimes, and by plain threads through its `_blocking` methods.
 

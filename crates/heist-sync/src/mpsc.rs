@@ -3,9 +3,11 @@
 use std::fmt;
 use std::future::Future;
 
+use crate::event::Event;
 use crate::parties::Parties;
 use crate::queue::{Closed, Queue, TryGetError, TryPutError};
 use crate::sync::Arc;
+use crate::until::proceed;
 
 /// A channel that holds so many values at most.
 ///
@@ -37,7 +39,7 @@ pub fn from_queue<T>(queue: Queue<T>) -> (Sender<T>, Receiver<T>) {
     let channel = Arc::new(Channel {
         queue,
         senders: Parties::one(),
-        receiver: Parties::one(),
+        closed: Event::new(),
     });
     (Sender(Arc::clone(&channel)), Receiver(channel))
 }
@@ -45,7 +47,8 @@ pub fn from_queue<T>(queue: Queue<T>) -> (Sender<T>, Receiver<T>) {
 struct Channel<T> {
     queue: Queue<T>,
     senders: Parties,
-    receiver: Parties,
+    /// Nobody can send any more.
+    closed: Event,
 }
 
 /// Sends values to the one [`Receiver`].
@@ -91,13 +94,13 @@ impl<T> Sender<T> {
         self.0.queue.try_put(value)
     }
 
-    /// Waits until nobody receives any more.
+    /// Waits until nobody receives any more, or the receiver [lets nobody send](Receiver::close).
     ///
     /// # Cancel safety
     ///
     /// Nothing is lost.
     pub fn closed(&self) -> impl Future<Output = ()> {
-        self.0.receiver.none()
+        self.0.closed.wait()
     }
 
     /// Whether nobody receives any more.
@@ -174,6 +177,7 @@ impl<T> Receiver<T> {
         if most == 0 {
             return Vec::new();
         }
+        proceed().await;
         let values = self.0.queue.drain(most);
         if !values.is_empty() {
             return values;
@@ -186,6 +190,7 @@ impl<T> Receiver<T> {
     /// Lets nobody send any more. What is on its way can be received.
     pub fn close(&mut self) {
         self.0.queue.close();
+        self.0.closed.set();
     }
 
     /// How many values are on their way.
@@ -201,8 +206,10 @@ impl<T> Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
+        // Before values are dropped, which may do anything.
+        self.0.queue.close();
+        self.0.closed.set();
         self.0.queue.close_now();
-        self.0.receiver.leave();
     }
 }
 

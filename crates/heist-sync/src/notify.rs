@@ -19,7 +19,8 @@ use crate::wait_list::{Ends, Left, Locked, Primitive, Wait, WaitList};
 ///
 /// # Counterpart
 ///
-/// Tokio's `Notify`. For a flag that stays there is [`Event`](crate::Event), asyncio's.
+/// Tokio's `Notify`, whose `notified` gets what [`notify_waiters`](Self::notify_waiters) tells from its creation on; here it stands in line when it is first
+/// polled. For a flag that stays there is [`Event`](crate::Event), asyncio's.
 pub struct Notify(WaitList<Signal>);
 
 /// The word: changes to and from `WAITED` under the lock of the line.

@@ -54,7 +54,7 @@ impl<T> OnceCell<T> {
         })
     }
 
-    /// The value, which `make` makes if there is none.
+    /// The value, which `make` makes if there is none. A `make` that asks the cell itself waits for ever.
     ///
     /// # Cancel safety
     ///

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
+use heist_core::budget::unbudgeted;
 use heist_core::future::{Deferred, Promise, promise};
 
 use crate::blocking::wait;
@@ -18,7 +19,13 @@ use crate::queue::{Closed, TryGetError};
 #[track_caller]
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let (promise, deferred) = promise();
-    (Sender(promise), Receiver(deferred))
+    (
+        Sender(promise),
+        Receiver {
+            deferred,
+            received: false,
+        },
+    )
 }
 
 /// Sends the value. Dropping it closes the channel.
@@ -26,7 +33,10 @@ pub struct Sender<T>(Promise<T>);
 
 /// Waits for the value. Dropping it closes the channel.
 #[must_use = "nothing is received until it is awaited"]
-pub struct Receiver<T>(Deferred<T>);
+pub struct Receiver<T> {
+    deferred: Deferred<T>,
+    received: bool,
+}
 
 impl<T> Sender<T> {
     /// Sends the value.
@@ -60,7 +70,14 @@ impl<T> Receiver<T> {
     ///
     /// Not yet, or never: nobody sends, or it was received before.
     pub fn try_recv(&mut self) -> Result<T, TryGetError> {
-        match pin!(&mut *self).poll(&mut Context::from_waker(Waker::noop())) {
+        if self.received {
+            return Err(TryGetError::Closed);
+        }
+        if !self.deferred.is_finished() {
+            return Err(TryGetError::Empty);
+        }
+        // Nobody has to be woken any more, so that the waker does not matter.
+        match unbudgeted(|| pin!(&mut *self).poll(&mut Context::from_waker(Waker::noop()))) {
             Poll::Ready(received) => received.map_err(|Closed(())| TryGetError::Closed),
             Poll::Pending => Err(TryGetError::Empty),
         }
@@ -82,7 +99,7 @@ impl<T> Receiver<T> {
 
     /// Lets nobody send any more. A value that was sent can be received.
     pub fn close(&mut self) {
-        self.0.cancel();
+        self.deferred.cancel();
     }
 }
 
@@ -90,9 +107,10 @@ impl<T> Future for Receiver<T> {
     type Output = Result<T, Closed>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.get_mut().0)
-            .poll(cx)
-            .map_err(|_| Closed(()))
+        let this = self.get_mut();
+        let output = ready!(Pin::new(&mut this.deferred).poll(cx));
+        this.received = true;
+        Poll::Ready(output.map_err(|_| Closed(())))
     }
 }
 
@@ -107,7 +125,7 @@ impl<T> fmt::Debug for Sender<T> {
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver")
-            .field("state", &self.0.state())
+            .field("state", &self.deferred.state())
             .finish()
     }
 }

@@ -28,10 +28,12 @@ impl Parties {
 
     /// One goes away. Whether it was the last.
     pub(crate) fn leave(&self) -> bool {
+        // Under the lock: whoever comes next and waits is not among those who are served.
+        let line = self.0.lock();
         // ORDERING(party-gone): gives what this one did to whoever sees that all have gone.
-        let last = self.0.open.0.fetch_sub(1, Release) == 1;
+        let last = line.open.0.fetch_sub(1, Release) == 1;
         if last {
-            self.0.serve_all(self.0.lock());
+            self.0.serve_all(line);
         }
         last
     }

@@ -49,7 +49,7 @@ pub struct OrderedQueue<S: Store>(WaitList<Trade<S>>);
 impl<T> Queue<T> {
     /// One that holds nothing: whoever puts waits until somebody takes the item.
     ///
-    /// An item whose taker goes away just then is the next one's: it was put.
+    /// An item whose taker goes away just then is the next one's: it was put. So was one whose `put` is dropped when it was taken just then.
     ///
     /// # Counterpart
     ///

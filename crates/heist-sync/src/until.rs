@@ -1,11 +1,11 @@
 //! Waiting until something is so: what events, joins and news are made of.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use heist_core::budget::poll_proceed;
+use heist_core::budget::{Proceed, poll_proceed};
 
 use crate::sync::mutated;
 use crate::wait_list::{Ends, Left, Locked, Primitive, Wait, WaitList};
@@ -63,4 +63,9 @@ impl<C: Condition, H: Fn(&C) -> bool> Future for Until<'_, C, H> {
         proceed.made_progress();
         Poll::Ready(())
     }
+}
+
+/// Takes part in the budget, for what does not wait.
+pub(crate) async fn proceed() {
+    poll_fn(|cx| poll_proceed(cx).map(Proceed::made_progress)).await;
 }

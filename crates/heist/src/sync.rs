@@ -16,7 +16,6 @@ mod imp {
 
     use crate::global::State;
 
-    pub(crate) use std::sync::atomic::AtomicBool;
     pub(crate) use std::sync::{Mutex, MutexGuard, PoisonError};
 
     /// Runs user code, and catches its panic.
@@ -72,7 +71,6 @@ mod imp {
 
     use crate::global::State;
 
-    pub(crate) use loom::sync::atomic::AtomicBool;
     pub(crate) use loom::sync::{Mutex, MutexGuard};
     pub(crate) use std::sync::PoisonError;
 
@@ -151,4 +149,3 @@ mod imp {
 
 pub(crate) use heist_core::sync::{Mutex as Lock, MutexGuard as LockGuard, mutated};
 pub(crate) use imp::*;
-pub(crate) use std::sync::atomic::Ordering::Relaxed;

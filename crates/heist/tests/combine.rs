@@ -91,6 +91,21 @@ fn who_is_cancelled_while_it_gathers_cancels_all() {
 }
 
 #[test]
+fn what_gathers_cancels_all_also_if_it_is_dropped_before_it_has_begun() {
+    bounded(|| {
+        let runtime = lone_worker();
+        let tasks = [runtime.spawn(pending::<()>()), runtime.spawn(pending())];
+        let refs = tasks.each_ref().map(Task::task_ref);
+        drop(gather(tasks));
+        runtime.block_on(async {
+            while refs.iter().any(|task| !task.is_finished()) {
+                yield_now().await;
+            }
+        });
+    });
+}
+
+#[test]
 fn wait_gives_all_handles_back_and_cancels_none() {
     bounded(|| {
         runtime(2).block_on(async {
@@ -258,10 +273,13 @@ fn a_token_cancels_its_children_and_not_its_parent() {
     assert!(!parent.is_cancelled() && !other.is_cancelled());
     assert!(one.child().is_cancelled(), "it came late");
     assert_eq!(other.cancelled().now_or_never(), None);
+    // Although nobody has the one between.
+    let far = parent.child().child();
     parent.cancel();
     parent.cancel();
     other.cancelled().now_or_never().unwrap();
     other.wait_blocking();
+    assert!(far.is_cancelled());
     let guarded = CancellationToken::new();
     let kept = guarded.clone().drop_guard().disarm();
     assert!(!kept.is_cancelled());

@@ -166,11 +166,13 @@ impl<S: Store> WaitList<Trade<S>> {
         };
         locked.guarded().unfinished = left;
         if left == 0 {
+            // Both locks at once: whoever puts next and then joins is not among those who are served.
+            let joining = self.open.join.lock();
             // ORDERING(queue-done): gives what was done with the items, here and before this lock was taken, to whoever joins.
             self.open.join.open.0.store(true, Release);
             drop(locked);
             if !mutated("join-untold") {
-                self.open.join.serve_all(self.open.join.lock());
+                self.open.join.serve_all(joining);
             }
         }
         true
@@ -198,7 +200,9 @@ impl<S: Store> WaitList<Trade<S>> {
             drop(locked);
         }
         if !rest.is_empty() {
-            self.done(rest.len());
+            // Somebody may have called `task_done` for what is thrown away.
+            let unfinished = self.lock().guarded().unfinished;
+            self.done(rest.len().min(unfinished));
             self.open.undelivered_all(rest);
         }
     }

@@ -164,6 +164,10 @@ fn one_value_goes_through_a_oneshot() {
     assert!(poll(pin!(sender.closed())).is_pending());
     receiver.close();
     ready(sender.closed());
+    let (sender, mut receiver) = oneshot::channel();
+    sender.send(1).unwrap();
+    assert_eq!(receiver.try_recv(), Ok(1));
+    assert_eq!(receiver.try_recv(), Err(TryGetError::Closed));
     let (sender, receiver) = oneshot::channel();
     thread::scope(|scope| {
         let waits = scope.spawn(|| receiver.recv_blocking());
@@ -230,6 +234,47 @@ fn what_is_not_delivered_is_given_to_the_hook() {
     queue.try_put(8).unwrap();
     drop(queue);
     assert_eq!(undelivered.lock().unwrap().pop(), Some(8));
+}
+
+#[test]
+fn whoever_joins_after_it_has_put_waits_for_that_item() {
+    let rounds = if cfg!(miri) { 30 } else { 50_000 };
+    let (queue, done) = (Queue::unbounded(), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while let Ok(number) = queue.get_blocking() {
+                done.store(number, Relaxed);
+                queue.task_done().unwrap();
+            }
+        });
+        for number in 1..=rounds {
+            queue.try_put(number).unwrap();
+            queue.join_blocking();
+            assert_eq!(done.load(Relaxed), number);
+        }
+        queue.close();
+    });
+}
+
+#[test]
+fn all_that_is_thrown_away_is_done_whatever_was_said_before() {
+    let queue = Queue::unbounded();
+    queue.try_put(1).unwrap();
+    queue.try_put(2).unwrap();
+    queue.task_done().unwrap();
+    queue.close_now();
+    ready(queue.join());
+}
+
+#[test]
+fn a_receiver_that_lets_nobody_send_is_known_to_senders() {
+    let (sender, mut receiver) = mpsc::channel(1);
+    sender.try_send(1).unwrap();
+    receiver.close();
+    ready(sender.closed());
+    assert!(sender.is_closed());
+    assert_eq!(ready(receiver.recv()), Some(1));
+    assert_eq!(ready(receiver.recv()), None);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use heist_sync::Notify;
 
 use super::{CallbackId, Task, TaskError, TaskState, spawn};
 use crate::shim::Lock;
-use crate::time::{Duration, Elapsed, Instant, sleep, timeout};
+use crate::time::{Duration, Elapsed, sleep, timeout};
 
 /// Waits for all tasks, and gives what each has given, in their order: results and errors alike.
 ///
@@ -38,14 +38,18 @@ use crate::time::{Duration, Elapsed, Instant, sleep, timeout};
 ///
 /// `asyncio.gather(…, return_exceptions=True)`; `JoinSet::join_all`, which panics for a panic.
 #[doc(alias = "join_all")]
-pub async fn gather<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<Result<T, TaskError>> {
+pub fn gather<T>(
+    tasks: impl IntoIterator<Item = Task<T>>,
+) -> impl Future<Output = Vec<Result<T, TaskError>>> {
     let mut slots = Slots::new(tasks);
-    poll_fn(|cx| slots.poll(cx, |_| false).map(drop)).await;
-    let over = |slot| match slot {
-        Slot::Over(result) => result,
-        Slot::Waits(_) => unreachable!("all are over"),
-    };
-    slots.take().into_iter().map(over).collect()
+    async move {
+        poll_fn(|cx| slots.poll(cx, |_| false).map(drop)).await;
+        let over = |slot| match slot {
+            Slot::Over(result) => result,
+            Slot::Waits(_) => unreachable!("all are over"),
+        };
+        slots.take().into_iter().map(over).collect()
+    }
 }
 
 /// Tasks and what they have given. If it is dropped, it cancels those that are not over.
@@ -132,20 +136,24 @@ impl<T> Drop for Slots<T> {
 ///
 /// `asyncio.gather(…)`.
 #[doc(alias = "try_join_all")]
-pub async fn try_gather<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<Vec<T>, TaskError> {
+pub fn try_gather<T>(
+    tasks: impl IntoIterator<Item = Task<T>>,
+) -> impl Future<Output = Result<Vec<T>, TaskError>> {
     let mut slots = Slots::new(tasks);
-    let failed = poll_fn(|cx| slots.poll(cx, Result::is_err)).await;
-    let mut slots = slots.take();
-    if let Some(at) = failed {
-        if let Slot::Over(Err(error)) = slots.swap_remove(at) {
-            return Err(error);
+    async move {
+        let failed = poll_fn(|cx| slots.poll(cx, Result::is_err)).await;
+        let mut slots = slots.take();
+        if let Some(at) = failed {
+            if let Slot::Over(Err(error)) = slots.swap_remove(at) {
+                return Err(error);
+            }
         }
+        let value = |slot| match slot {
+            Slot::Over(result) => result,
+            Slot::Waits(_) => unreachable!("all are over"),
+        };
+        slots.into_iter().map(value).collect()
     }
-    let value = |slot| match slot {
-        Slot::Over(result) => result,
-        Slot::Waits(_) => unreachable!("all are over"),
-    };
-    slots.into_iter().map(value).collect()
 }
 
 /// When [`wait`] returns.
@@ -313,8 +321,12 @@ pub fn as_completed<T: Send + 'static>(tasks: impl IntoIterator<Item = Task<T>>)
         });
         Some(task)
     };
-    let tasks = tasks.into_iter().enumerate().map(watch).collect();
-    AsCompleted { tasks, over }
+    let tasks: Vec<_> = tasks.into_iter().enumerate().map(watch).collect();
+    AsCompleted {
+        left: tasks.len(),
+        tasks,
+        over,
+    }
 }
 
 /// The stream of [`as_completed`]. Each task is over when it comes.
@@ -322,6 +334,8 @@ pub fn as_completed<T: Send + 'static>(tasks: impl IntoIterator<Item = Task<T>>)
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct AsCompleted<T> {
     tasks: Vec<Option<Task<T>>>,
+    /// How many have not come.
+    left: usize,
     over: Arc<Lock<Over>>,
 }
 
@@ -341,7 +355,7 @@ impl<T> Stream for AsCompleted<T> {
         let new = cx.waker().clone();
         let mut over = this.over.lock();
         let place = over.places.pop_front();
-        let left = this.tasks.iter().any(Option::is_some);
+        let left = this.left > 0;
         let old = if place.is_none() && left {
             over.waker.replace(new)
         } else {
@@ -353,12 +367,12 @@ impl<T> Stream for AsCompleted<T> {
             return Poll::Pending;
         }
         proceed.made_progress();
+        this.left -= usize::from(place.is_some());
         Poll::Ready(place.and_then(|at| this.tasks[at].take()))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.tasks.iter().flatten().count();
-        (left, Some(left))
+        (self.left, Some(self.left))
     }
 }
 
@@ -446,15 +460,20 @@ where
 /// # Counterpart
 ///
 /// `asyncio.wait_for`. [`timeout`] drops its future at once.
-pub async fn wait_for<T>(task: Task<T>, limit: Duration) -> Result<Result<T, TaskError>, Elapsed> {
+pub fn wait_for<T>(
+    task: Task<T>,
+    limit: Duration,
+) -> impl Future<Output = Result<Result<T, TaskError>, Elapsed>> {
     let mut task = task.cancel_on_drop();
-    match timeout(limit, &mut task).await {
-        Ok(result) => Ok(result),
-        Err(elapsed) => {
-            task.task().cancel();
-            match task.await {
-                Err(error) if error.is_cancelled() => Err(elapsed),
-                result => Ok(result),
+    async move {
+        match timeout(limit, &mut task).await {
+            Ok(result) => Ok(result),
+            Err(elapsed) => {
+                task.task().cancel();
+                match task.await {
+                    Err(error) if error.is_cancelled() => Err(elapsed),
+                    result => Ok(result),
+                }
             }
         }
     }
@@ -568,7 +587,7 @@ pub async fn race_staggered<T, E, F: Future<Output = Result<T, E>>>(
             match waiting.next() {
                 Some(future) => {
                     running.push(Box::pin(future));
-                    pause.as_mut().reset(Instant::now() + delay);
+                    pause.set(sleep(delay));
                 }
                 None => more = false,
             }

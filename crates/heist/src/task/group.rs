@@ -4,7 +4,6 @@ mod error;
 mod run;
 mod state;
 
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +16,7 @@ use heist_sync::{OwnedPermit, oneshot};
 use self::run::Run;
 use self::state::{Phase, Shared, Ticket};
 use super::{Builder, Task, TaskRef, try_current};
-use crate::shim::{AtomicBool, Relaxed, caught};
+use crate::shim::{Lock, caught};
 
 pub use error::{BoxError, ChildError, GroupError, SpawnError, StartError};
 
@@ -30,11 +29,12 @@ pub enum Policy {
     FailFast,
     /// Nobody is cancelled for another's failure. The errors come together at the end.
     Supervise,
-    /// The first success cancels the others, and failures count only if there is none.
+    /// The first success cancels the others, and failures of children count only if there is none. The body goes on, and can spawn nothing more.
     FirstSuccess,
 }
 
-/// Tasks that belong together: [`run`](Self::run) returns when all of them are over.
+/// Tasks that belong together: [`run`](Self::run) returns when all of them are over, and what their futures owned is gone. A value that
+/// nobody has awaited, and done-callbacks, may come a moment later.
 ///
 /// The body gets the group, spawns children into it, and may hand clones of it to them. If one fails, the others are cancelled, and
 /// all errors come back in one [`GroupError`]. If the task that runs the group is cancelled, so are the children, and it goes on only when they
@@ -95,7 +95,8 @@ impl TaskGroup {
     ///
     /// # Cancel safety
     ///
-    /// A cancel request is passed to the children, and awaited. If the future is dropped, the children are cancelled, and nobody waits for them.
+    /// The first cancel request is passed to the children, and awaited. Of two groups that run side by side in one task, in a `join!`, one takes
+    /// it, and the other is dropped. If the future is dropped, the children are cancelled, and nobody waits for them.
     pub async fn run<T>(
         body: impl AsyncFnOnce(Self) -> Result<T, BoxError>,
     ) -> Result<T, GroupError> {
@@ -140,19 +141,23 @@ impl TaskGroup {
     /// # Cancel safety
     ///
     /// Nothing was spawned.
-    pub async fn spawn_wait<F>(
+    #[track_caller]
+    pub fn spawn_wait<F>(
         &self,
         future: F,
-    ) -> Result<Child<<F::Output as Outcome>::Value>, SpawnError>
+    ) -> impl Future<Output = Result<Child<<F::Output as Outcome>::Value>, SpawnError>>
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let place = match &self.shared.places {
-            Some(places) => Some(Arc::clone(places).acquire_owned().await),
-            None => None,
-        };
-        let ticket = self.shared.enter(place)?;
-        Ok(self.spawn_with(future, ticket, None, Meta::caller()))
+        let meta = Meta::caller();
+        async move {
+            let place = match &self.shared.places {
+                Some(places) => Some(Arc::clone(places).acquire_owned().await),
+                None => None,
+            };
+            let ticket = self.shared.enter(place)?;
+            Ok(self.spawn_with(future, ticket, None, meta))
+        }
     }
 
     /// Runs a closure that may block, as a child.
@@ -172,10 +177,13 @@ impl TaskGroup {
     ) -> Result<Child<T::Value>, SpawnError> {
         let ticket = self.shared.enter(self.try_place()?)?;
         let (shared, child) = (Arc::clone(&self.shared), ticket.child);
+        // As a whole, so that `f` goes before the ticket if it is never called.
+        let job = (f, ticket);
         let task = self.builder_of_child().spawn_blocking(move || {
-            let result = ticket.settle(caught(f), None);
-            drop(ticket);
-            result
+            let job = job;
+            let (f, ticket) = job;
+            let output = caught(|| f().into_result());
+            ticket.settle(output, true)
         });
         shared.spawned(child, &task.task_ref());
         Ok(Child(task))
@@ -216,32 +224,34 @@ impl TaskGroup {
     /// # Counterpart
     ///
     /// Trio's `nursery.start`, whose `task_status.started(value)` is [`Ready::set`].
-    pub async fn start<V, F>(
+    #[track_caller]
+    #[expect(clippy::type_complexity, reason = "as an async fn it would be none")]
+    pub fn start<V, F>(
         &self,
         child: impl FnOnce(Ready<V>) -> F,
-    ) -> Result<(V, Child<<F::Output as Outcome>::Value>), StartError>
+    ) -> impl Future<Output = Result<(V, Child<<F::Output as Outcome>::Value>), StartError>>
     where
         V: Send + 'static,
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let ticket = self.shared.enter(self.try_place()?)?;
-        let (sender, receiver) = oneshot::channel();
-        let is_ready = Arc::new(AtomicBool::new(false));
-        let ready = Ready {
-            sender,
-            is_ready: Arc::clone(&is_ready),
-        };
-        let child = self.spawn_with(child(ready), ticket, Some(is_ready), Meta::caller());
-        let starting = CancelOnDrop(Some(child.task_ref()));
-        match receiver.await {
-            Ok(value) => {
-                starting.disarm();
-                Ok((value, child))
+        let meta = Meta::caller();
+        async move {
+            let ticket = self.shared.enter(self.try_place()?)?;
+            let (sender, receiver) = oneshot::channel();
+            let starting = Arc::new(Lock::new(Starting::Waited(sender)));
+            let ready = Ready(Arc::clone(&starting));
+            let child = self.spawn_with(child(ready), ticket, Some(starting), meta);
+            let unless_ready = CancelOnDrop(Some(child.task_ref()));
+            match receiver.await {
+                Ok(value) => {
+                    unless_ready.disarm();
+                    Ok((value, child))
+                }
+                Err(_) => Err(match child.await {
+                    Ok(_) => StartError::NotReady,
+                    Err(error) => StartError::Failed(error),
+                }),
             }
-            Err(_) => Err(match child.await {
-                Ok(_) => StartError::NotReady,
-                Err(error) => StartError::Failed(error),
-            }),
         }
     }
 
@@ -275,6 +285,7 @@ impl TaskGroup {
             None => Ok(None),
             Some(places) => match Arc::clone(places).try_acquire_owned() {
                 Ok(place) => Ok(Some(place)),
+                Err(_) if self.is_closed() => Err(SpawnError::Closed),
                 Err(_) => Err(SpawnError::Full),
             },
         }
@@ -291,7 +302,7 @@ impl TaskGroup {
         &self,
         future: F,
         ticket: Ticket,
-        is_ready: Option<Arc<AtomicBool>>,
+        starting: Option<Arc<dyn Start>>,
         meta: Meta,
     ) -> Child<<F::Output as Outcome>::Value>
     where
@@ -299,8 +310,8 @@ impl TaskGroup {
     {
         let child = ticket.child;
         let body = Body {
-            future,
-            is_ready,
+            future: Some(future),
+            starting: starting.map(NotReady),
             ticket,
         };
         let task = self.builder_of_child().spawn_at(body, meta);
@@ -371,7 +382,7 @@ impl GroupBuilder {
             shared: Arc::clone(&run.shared),
             name: None,
         };
-        let value = run.body(body(group)).await;
+        let value = run.body(|| body(group)).await;
         run.children().await;
         run.finish(value).await
     }
@@ -411,20 +422,19 @@ impl<T: Send + 'static, E: Into<BoxError> + Send> Outcome for Result<T, E> {
 }
 
 impl Ticket {
-    /// Tells the group how its child has ended, which was to be ready first if `is_ready` is there.
-    fn settle<T: Outcome>(
+    /// Tells the group how its child has ended, if that counts.
+    fn settle<T>(
         &self,
-        output: Result<T, Box<dyn Any + Send>>,
-        is_ready: Option<&AtomicBool>,
-    ) -> Result<T::Value, ChildError> {
+        output: std::thread::Result<Result<T, BoxError>>,
+        counts: bool,
+    ) -> Result<T, ChildError> {
         let task = try_current();
-        let result = match output.map(T::into_result) {
+        let result = match output {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(ChildError::failed(task.as_ref(), error)),
             Err(payload) => Err(ChildError::panicked(task.as_ref(), payload)),
         };
-        // Relaxed: it was set by this child.
-        if is_ready.is_none_or(|is_ready| is_ready.load(Relaxed)) {
+        if counts {
             self.shared
                 .ended(self.child, result.as_ref().err().cloned());
         }
@@ -436,8 +446,8 @@ pin_project_lite::pin_project! {
     /// What a child's task runs.
     struct Body<F> {
         #[pin]
-        future: F,
-        is_ready: Option<Arc<AtomicBool>>,
+        future: Option<F>,
+        starting: Option<NotReady>,
         // Dropped last: the group waits for that.
         ticket: Ticket,
     }
@@ -447,12 +457,22 @@ impl<F: Future<Output: Outcome>> Future for Body<F> {
     type Output = Result<<F::Output as Outcome>::Value, ChildError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let output = match caught(|| this.future.poll(cx)) {
+        let mut this = self.project();
+        let polled = caught(|| match this.future.as_mut().as_pin_mut() {
+            Some(future) => future.poll(cx).map(Outcome::into_result),
+            None => Poll::Pending,
+        });
+        let output = match polled {
             Ok(poll) => Ok(ready!(poll)),
             Err(payload) => Err(payload),
         };
-        Poll::Ready(this.ticket.settle(output, this.is_ready.as_deref()))
+        // Its destructors may panic as it may itself.
+        let output = match caught(|| this.future.set(None)) {
+            Ok(()) => output,
+            Err(payload) => output.and(Err(payload)),
+        };
+        let counts = this.starting.take().is_none_or(|starting| starting.0.end());
+        Poll::Ready(this.ticket.settle(output, counts))
     }
 }
 
@@ -475,12 +495,12 @@ impl<T> Future for Child<T> {
     type Output = Result<T, ChildError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.get_mut().0)
-            .poll(cx)
-            .map(|output| match output {
-                Ok(result) => result,
-                Err(error) => Err(ChildError::ended(error)),
-            })
+        let task = &mut self.get_mut().0;
+        let output = ready!(Pin::new(&mut *task).poll(cx));
+        Poll::Ready(match output {
+            Ok(result) => result,
+            Err(error) => Err(ChildError::ended(task.name(), error)),
+        })
     }
 }
 
@@ -491,21 +511,73 @@ impl<T> fmt::Debug for Child<T> {
 }
 
 /// By which a child says that it is ready, to whoever [started](TaskGroup::start) it.
-#[derive(Debug)]
 #[must_use = "whoever started the child waits for it"]
-pub struct Ready<V> {
-    sender: oneshot::Sender<V>,
-    is_ready: Arc<AtomicBool>,
+pub struct Ready<V>(Arc<Lock<Starting<V>>>);
+
+/// Whether a child that was started is ready.
+enum Starting<V> {
+    Waited(oneshot::Sender<V>),
+    Ready,
+    /// The child has ended before, or the [`Ready`] was dropped.
+    Never,
+}
+
+impl<V> Starting<V> {
+    /// Makes the end of waiting known, once; what was before.
+    fn end(this: &Lock<Self>, with: Self) -> Option<oneshot::Sender<V>> {
+        let mut starting = this.lock();
+        match std::mem::replace(&mut *starting, with) {
+            Self::Waited(sender) => Some(sender),
+            before => {
+                *starting = before;
+                None
+            }
+        }
+    }
+}
+
+/// A [`Starting`] whose value is somebody else's.
+trait Start: Send + Sync {
+    /// The child ends. Whether it was ready before.
+    fn end(&self) -> bool;
+}
+
+impl<V: Send> Start for Lock<Starting<V>> {
+    fn end(&self) -> bool {
+        drop(Starting::end(self, Starting::Never));
+        matches!(*self.lock(), Starting::Ready)
+    }
+}
+
+/// Tells that the child will not be ready if its future is dropped.
+struct NotReady(Arc<dyn Start>);
+
+impl Drop for NotReady {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 impl<V> Ready<V> {
-    /// The child is ready. A failure is one of the group from now on.
+    /// The child is ready. A failure is one of the group from now on. If it has ended by now, nothing happens.
     #[doc(alias = "started")]
     pub fn set(self, value: V) {
-        // Relaxed: the child reads it.
-        self.is_ready.store(true, Relaxed);
-        // Whoever does not wait any more has cancelled the child.
-        let _ = self.sender.send(value);
+        if let Some(sender) = Starting::end(&self.0, Starting::Ready) {
+            // Whoever does not wait any more has cancelled the child.
+            let _ = sender.send(value);
+        }
+    }
+}
+
+impl<V> Drop for Ready<V> {
+    fn drop(&mut self) {
+        drop(Starting::end(&self.0, Starting::Never));
+    }
+}
+
+impl<V> fmt::Debug for Ready<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready").finish_non_exhaustive()
     }
 }
 

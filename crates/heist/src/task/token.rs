@@ -39,6 +39,8 @@ use crate::shim::Lock;
 pub struct CancellationToken(Arc<Node>);
 
 struct Node {
+    /// Kept, so that a request finds its way down.
+    parent: Option<Arc<Node>>,
     cancelled: Event,
     /// `None`: it was cancelled, and they were.
     children: Lock<Option<Vec<Weak<Node>>>>,
@@ -47,7 +49,12 @@ struct Node {
 impl CancellationToken {
     /// One that is not cancelled.
     pub fn new() -> Self {
+        Self::below(None)
+    }
+
+    fn below(parent: Option<Arc<Node>>) -> Self {
         Self(Arc::new(Node {
+            parent,
             cancelled: Event::new(),
             children: Lock::new(Some(Vec::new())),
         }))
@@ -55,12 +62,15 @@ impl CancellationToken {
 
     /// One that is cancelled when this one is.
     pub fn child(&self) -> Self {
-        let child = Self::new();
+        let child = Self::below(Some(Arc::clone(&self.0)));
         let mut children = self.0.children.lock();
         if let Some(children) = &mut *children {
             if children.len() == children.capacity() {
                 // Before it grows: those who have gone need no place.
                 children.retain(|child| child.strong_count() > 0);
+                if children.len() * 2 > children.capacity() {
+                    children.reserve(children.len());
+                }
             }
             children.push(Arc::downgrade(&child.0));
             return child;
@@ -73,15 +83,16 @@ impl CancellationToken {
     /// Asks all to end who have this token or one that descends from it, now and for good.
     pub fn cancel(&self) {
         let mut tokens = vec![Arc::clone(&self.0)];
-        while let Some(token) = tokens.pop() {
+        let mut at = 0;
+        while let Some(token) = tokens.get(at) {
             let children = token.children.lock().take();
+            let children = children.into_iter().flatten();
+            tokens.extend(children.filter_map(|child| child.upgrade()));
+            at += 1;
+        }
+        // From below: who sees that a token is cancelled finds those that descend from it cancelled too.
+        for token in tokens.into_iter().rev() {
             token.cancelled.set();
-            tokens.extend(
-                children
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|child| child.upgrade()),
-            );
         }
     }
 
@@ -125,6 +136,16 @@ impl CancellationToken {
     /// A guard that cancels the token when it is dropped.
     pub fn drop_guard(self) -> DropGuard {
         DropGuard(Some(self))
+    }
+}
+
+impl Drop for Node {
+    /// Lines of descent are long, and the stack is not.
+    fn drop(&mut self) {
+        let mut parent = self.parent.take();
+        while let Some(mut node) = parent.and_then(Arc::into_inner) {
+            parent = node.parent.take();
+        }
     }
 }
 

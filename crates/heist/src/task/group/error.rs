@@ -50,8 +50,8 @@ impl ChildError {
         Self::new(None, Cause::Failed(error))
     }
 
-    pub(super) fn ended(error: TaskError) -> Self {
-        let task = Some((error.id(), format!("Task-{}", error.id())));
+    pub(super) fn ended(name: String, error: TaskError) -> Self {
+        let task = Some((error.id(), name));
         let cause = Cause::Ended(error);
         Self(Arc::new(Inner { task, cause }))
     }
@@ -77,14 +77,19 @@ impl ChildError {
 
     /// Whether it panicked.
     pub fn is_panic(&self) -> bool {
-        matches!(&self.0.cause, Cause::Panicked(..))
+        match &self.0.cause {
+            Cause::Panicked(..) => true,
+            Cause::Ended(error) => error.is_panic(),
+            Cause::Failed(_) => false,
+        }
     }
 
     /// What it panicked with; the first of all clones gets it.
     pub fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
         match &self.0.cause {
             Cause::Panicked(_, payload) => payload.lock().take(),
-            _ => None,
+            Cause::Ended(error) => error.clone().try_into_panic().ok(),
+            Cause::Failed(_) => None,
         }
     }
 

@@ -2,12 +2,12 @@
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
 use super::state::Shared;
-use super::{BoxError, ChildError, GroupError};
+use super::{BoxError, ChildError, GroupError, SpawnError};
 use crate::shim::{caught, mutated};
 use crate::task::{Cancelled, catch_cancel, current};
 
@@ -28,39 +28,50 @@ impl Run {
         }
     }
 
-    /// Runs the body until it is over, or all shall end.
-    pub(super) async fn body<T>(
-        &mut self,
-        body: impl Future<Output = Result<T, BoxError>>,
-    ) -> Option<T> {
-        let shared = &self.shared;
-        let both = async {
-            let (mut body, mut aborted) = (pin!(body), pin!(shared.aborted()));
-            poll_fn(|cx| match caught(|| body.as_mut().poll(cx)) {
-                Ok(Poll::Ready(output)) => Poll::Ready(Some(Ok(output))),
-                Err(payload) => Poll::Ready(Some(Err(payload))),
-                Ok(Poll::Pending) => aborted.as_mut().poll(cx).map(|()| None),
-            })
-            .await
+    /// Runs the body until it is over, or all shall end. It is gone then.
+    pub(super) async fn body<T, F>(&mut self, begin: impl FnOnce() -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, BoxError>>,
+    {
+        let mut body = match caught(begin) {
+            Ok(body) => Some(Box::pin(body)),
+            Err(payload) => {
+                self.panic = Some(payload);
+                self.shared.abort(self.shared.state.lock(), None);
+                return None;
+            }
         };
+        let outcome = match &mut body {
+            Some(body) => catch_cancel(poll_body(&self.shared, body.as_mut())).await,
+            None => unreachable!("it was begun just now"),
+        };
+        // Its destructors may panic as it may itself.
+        let dropped = caught(|| body = None).err();
         let mut failed = None;
-        match catch_cancel(both).await {
-            Ok(Some(Ok(Ok(value)))) => return Some(value),
+        match outcome {
+            Ok(Some(Ok(Ok(value)))) if dropped.is_none() => return Some(value),
+            Ok(Some(Ok(Ok(_)))) => {}
             Ok(Some(Ok(Err(error)))) => failed = Some(error),
             Ok(Some(Err(payload))) => self.panic = Some(payload),
             Ok(None) => {}
             Err(cancelled) => self.external = Some(cancelled),
         }
+        self.panic = self.panic.take().or(dropped);
         let mut state = self.shared.state.lock();
+        let mut unwanted = None;
         if let Some(error) = failed {
-            // The body may pass on what a child has told already.
+            // The body may pass on what a child has told already, or that the group takes nobody because it is being cancelled.
             let known =
                 |known: &ChildError| error.downcast_ref().is_some_and(|error| known.is(error));
-            if !state.errors.iter().any(known) {
+            let closed = state.cuts_body && error.downcast_ref() == Some(&SpawnError::Closed);
+            if closed || state.errors.iter().any(known) {
+                unwanted = Some(error);
+            } else {
                 state.errors.push(ChildError::of_body(error));
             }
         }
         self.shared.abort(state, None);
+        drop(unwanted);
         None
     }
 
@@ -105,5 +116,21 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         self.shared.abort(self.shared.state.lock(), None);
+        // One may have the group, and the group has it.
+        drop(self.shared.errors());
     }
+}
+
+/// What the body gives or panics with; `None`: it shall end.
+async fn poll_body<F: Future>(
+    shared: &Shared,
+    mut body: Pin<&mut F>,
+) -> Option<std::thread::Result<F::Output>> {
+    let mut aborted = pin!(shared.aborted());
+    poll_fn(|cx| match caught(|| body.as_mut().poll(cx)) {
+        Ok(Poll::Ready(output)) => Poll::Ready(Some(Ok(output))),
+        Err(payload) => Poll::Ready(Some(Err(payload))),
+        Ok(Poll::Pending) => aborted.as_mut().poll(cx).map(|()| None),
+    })
+    .await
 }

@@ -29,7 +29,7 @@ pub(super) struct State {
     pub(super) errors: Vec<ChildError>,
     succeeded: bool,
     /// The body shall end too.
-    cuts_body: bool,
+    pub(super) cuts_body: bool,
 }
 
 /// A child that is not over.
@@ -147,9 +147,12 @@ impl Shared {
     /// What failed, as far as it counts.
     pub(super) fn errors(&self) -> Vec<ChildError> {
         let mut state = self.state.lock();
-        let errors = std::mem::take(&mut state.errors);
-        if self.policy == Policy::FirstSuccess && state.succeeded {
-            return Vec::new();
+        let mut errors = std::mem::take(&mut state.errors);
+        let succeeded = state.succeeded;
+        drop(state);
+        if self.policy == Policy::FirstSuccess && succeeded {
+            // Those of children do not count.
+            errors.retain(|error| error.id().is_none());
         }
         errors
     }
