@@ -3,6 +3,8 @@
 //! ```text
 //! cargo run --example chat_server -- 7000
 //! nc localhost 7000
+//!
+//! cargo run --example chat_server -- 0 --demo    # one client comes, talks, and goes
 //! ```
 //!
 //! The first line is a name. `/join ROOM` goes to another room, `/quit` leaves, and anything else is said. Whoever reads too slowly
@@ -16,10 +18,12 @@
 mod chat;
 
 use std::error::Error;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use heist::net::TcpListener;
+use futures_lite::StreamExt;
+use futures_lite::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use heist::net::{TcpListener, TcpStream};
 use heist::task::TaskGroup;
 use heist::time::sleep;
 
@@ -30,8 +34,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let port = std::env::args()
         .nth(1)
         .map_or(Ok(7000), |port| port.parse())?;
+    let demo = std::env::args().any(|word| word == "--demo");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-    println!("listening on {}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    println!("listening on {address}");
     let rooms = Rooms::default();
     let chat = TaskGroup::run(async |clients| {
         let group = clients.clone();
@@ -40,6 +46,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
             group.cancel();
             Ok::<_, std::io::Error>(())
         })?;
+        if demo {
+            let group = clients.clone();
+            clients.named("demo").spawn(async move {
+                talk(address).await?;
+                group.cancel();
+                Ok::<_, std::io::Error>(())
+            })?;
+        }
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => {
@@ -61,6 +75,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Ok(())
         }
     }
+}
+
+/// A client that says something, and shows what it hears.
+async fn talk(address: SocketAddr) -> std::io::Result<()> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut heard, mut output) = (BufReader::new(&stream).lines(), &stream);
+    for line in ["guest", "hello", "/quit"] {
+        if let Some(heard) = heard.next().await {
+            println!("{}", heard?);
+        }
+        output.write_all(format!("{line}\n").as_bytes()).await?;
+    }
+    while let Some(Ok(line)) = heard.next().await {
+        println!("{line}");
+    }
+    Ok(())
 }
 
 #[cfg(unix)]

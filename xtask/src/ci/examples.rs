@@ -8,7 +8,10 @@ use crate::process::{Outcome, bounded, show};
 use crate::project::{self, cargo, name};
 
 /// The arguments of the examples that do not end by themselves without any.
-const ARGUMENTS: &[(&str, &[&str])] = &[("http_server", &["--load", "2", "--port", "0"])];
+const ARGUMENTS: &[(&str, &[&str])] = &[
+    ("chat_server", &["0", "--demo"]),
+    ("http_server", &["--load", "2", "--port", "0"]),
+];
 
 /// An example ends within this time.
 const LIMIT: Duration = Duration::from_secs(60);
