@@ -17,8 +17,10 @@ pub mod whole;
 pub use scheduler::{Local, Runtime, Scheduler};
 pub use task::{Beside, Body, Counting, Counts, Handle, Opener, Output, World};
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 
 /// Each planted defect, with the model that must fail because of it. Every model has one at least.
 pub const MUTATIONS: &[(&str, &str)] = &[
@@ -324,6 +326,13 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "group-unwaited",
     ),
 ];
+
+/// Whether `future` is ready at once. If it waits, it stands in line then.
+pub fn is_ready<F: Future>(future: Pin<&mut F>) -> bool {
+    future
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_ready()
+}
 
 /// Whether this defect shall be planted in the model itself.
 pub fn planted(defect: &str) -> bool {

@@ -2,21 +2,11 @@
 
 #![cfg(loom)]
 
-use heist_loom_tests::explore;
+use heist_loom_tests::{explore, is_ready};
 use heist_sync::{Condvar, Mutex, Notify, OnceCell, Queue, broadcast, mpsc, watch};
 use loom::future::block_on;
 use loom::thread;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
-
-/// Whether it is ready at once. It stands in line then, if it was not.
-fn is_ready<F: Future>(future: Pin<&mut F>) -> bool {
-    future
-        .poll(&mut Context::from_waker(Waker::noop()))
-        .is_ready()
-}
 
 #[test]
 fn a_change_is_made_while_somebody_begins_to_wait_for_it() {

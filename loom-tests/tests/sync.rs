@@ -2,23 +2,15 @@
 
 #![cfg(loom)]
 
-use heist_loom_tests::explore;
+use heist_loom_tests::{explore, is_ready};
 use heist_sync::{Event, Mutex, Queue, RwLock, Semaphore};
 use loom::future::block_on;
 use loom::sync::atomic::AtomicUsize;
 use loom::sync::atomic::Ordering::Relaxed;
 use loom::thread;
-use std::future::Future;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Waker};
 
-/// Whether it is ready at once. It stands in line then, if it was not.
-fn is_ready<F: Future>(future: Pin<&mut F>) -> bool {
-    future
-        .poll(&mut Context::from_waker(Waker::noop()))
-        .is_ready()
-}
+use std::pin::pin;
+use std::sync::Arc;
 
 #[test]
 fn two_lock_a_mutex() {

@@ -30,7 +30,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
 }
 
 fn load(seconds: u64) -> Outcome {
-    let server = Server::start(Stdio::inherit())?;
+    let server = Server::start(Stdio::inherit(), "", &[])?;
     let before = server.files()?;
 
     let resident = server.resident()?;

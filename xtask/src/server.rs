@@ -50,22 +50,20 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Builds it, and starts it on a free port.
-    pub(crate) fn start(errors: Stdio) -> Outcome<Self> {
+    /// Builds it with these features, and starts it on a free port, with more in its environment.
+    pub(crate) fn start(
+        errors: Stdio,
+        features: &str,
+        environment: &[(&str, &str)],
+    ) -> Outcome<Self> {
         Tool::Wrk.provide(false)?;
-        process::show(&mut cargo(
-            "build --quiet --release -p heist-examples --example http_server --features count-memory",
-        ))?;
+        let mut build = cargo("build --quiet --release -p heist-examples --example http_server");
+        process::show(build.args(["--features", features]))?;
         let program = project::target("release/examples/http_server");
         let mut command = Command::new(program);
         command
             .args(["--port", "0"])
-            // Each of glibc's arenas, eight per processor and one for each thread that ever allocated, keeps the memory of its busiest
-            // moment. What a server leaks is not seen beside that.
-            .env(
-                "MALLOC_ARENA_MAX",
-                env::var_os("MALLOC_ARENA_MAX").unwrap_or_else(|| "2".into()),
-            )
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(errors);
         let mut process = Owned::spawn(&mut command)?;

@@ -131,8 +131,9 @@ impl Kit for HeistKit {
 
     async fn group<B: Backend>(_backend: B, n: u64) {
         let run = TaskGroup::run(async |group| {
-            for _ in 0..n {
-                group.spawn(async {})?;
+            let children: Result<Vec<_>, _> = (0..n).map(|_| group.spawn(async {})).collect();
+            for child in children? {
+                child.await?;
             }
             Ok(())
         });

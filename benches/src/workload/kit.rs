@@ -47,24 +47,24 @@ where
 }
 
 /// Four tasks send `n` messages in all to a fifth, over a channel with room for 100.
-pub(super) fn channel_mpsc<B: Backend>(backend: B, n: u64) -> Figures {
+pub(super) fn channel_mpsc<B: Backend, K: Kit>(backend: B, n: u64) -> Figures {
     const PRODUCERS: u64 = 4;
     let each = n.div_ceil(PRODUCERS);
     on_worker(backend, async move {
-        let (sender, mut receiver) = Own::<B>::channel(100);
+        let (sender, mut receiver) = K::channel(100);
         let watch = Stopwatch::start();
         for _ in 0..PRODUCERS {
             let sender = sender.clone();
             B::detach(backend.spawn(async move {
                 for number in 0..each {
-                    Own::<B>::send(&sender, number).await;
+                    K::send(&sender, number).await;
                 }
             }));
         }
         drop(sender);
         let consumer = backend.spawn(async move {
             let mut received = 0;
-            while Own::<B>::recv(&mut receiver).await.is_some() {
+            while K::recv(&mut receiver).await.is_some() {
                 received += 1;
             }
             received
@@ -133,13 +133,13 @@ pub(super) fn mutex_uncontended<B: Backend>(backend: B, n: u64) -> Figures {
 }
 
 /// Eight tasks take one lock, `n` times in all, and keep it while they give way once.
-pub(super) fn mutex_contended_own<B: Backend>(backend: B, n: u64) -> Figures {
-    let (mutex, each) = (Arc::new(Own::<B>::mutex()), n.div_ceil(8));
+pub(super) fn mutex_contended<B: Backend, K: Kit>(backend: B, n: u64) -> Figures {
+    let (mutex, each) = (Arc::new(K::mutex()), n.div_ceil(8));
     together(backend, 8 * each, 8, move |_| {
         let mutex = Arc::clone(&mutex);
         async move {
             for _ in 0..each {
-                Own::<B>::add(&mutex, SelfWake::default()).await;
+                K::add(&mutex, SelfWake::default()).await;
             }
         }
     })

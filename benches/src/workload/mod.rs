@@ -7,7 +7,6 @@ mod heartbeat;
 mod kit;
 mod memory;
 mod spawn;
-mod sync;
 mod timer;
 mod wake;
 
@@ -19,6 +18,7 @@ use futures_channel::oneshot;
 
 use crate::backend::Backend;
 use crate::figures::Figures;
+use crate::kit::SmolKit;
 
 /// A workload on one backend.
 #[derive(Clone, Copy, Debug)]
@@ -71,13 +71,22 @@ pub fn all<B: Backend>() -> Vec<Workload<B>> {
         workload("chained_spawn", 100_000, graph::chained_spawn),
         workload("skynet", 1_000_000, graph::skynet),
         workload("fork_join_fib", 100_000, graph::fork_join_fib),
-        workload("mpsc", 200_000, sync::mpsc),
-        workload("mutex_contended", 100_000, sync::mutex_contended),
-        workload("channel_mpsc", 200_000, kit::channel_mpsc),
+        // The same primitives for every runtime: what differs is who is woken, where and when.
+        workload("mpsc", 200_000, kit::channel_mpsc::<B, SmolKit>),
+        workload(
+            "mutex_contended",
+            100_000,
+            kit::mutex_contended::<B, SmolKit>,
+        ),
+        workload("channel_mpsc", 200_000, kit::channel_mpsc::<B, B::Kit>),
         workload("queue_mpmc", 200_000, kit::queue_mpmc),
         workload("oneshot", 500_000, kit::oneshot),
         workload("mutex_uncontended", 1_000_000, kit::mutex_uncontended),
-        workload("mutex_contended_own", 100_000, kit::mutex_contended_own),
+        workload(
+            "mutex_contended_own",
+            100_000,
+            kit::mutex_contended::<B, B::Kit>,
+        ),
         workload("semaphore", 100_000, kit::semaphore),
         workload("notify", 100_000, kit::notify),
         workload("broadcast", 200_000, kit::broadcast),

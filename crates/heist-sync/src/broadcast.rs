@@ -4,14 +4,13 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 
 use crate::blocking::wait;
+use crate::feed::{ENDED, Feed, ONE};
 use crate::parties::Parties;
 use crate::queue::Closed;
-use crate::sync::{Acquire, Arc, AtomicUsize, Relaxed, Release};
-use crate::until::{Condition, proceed};
-use crate::wait_list::WaitList;
+use crate::sync::Arc;
+use crate::until::proceed;
 
 /// A channel that keeps the last `capacity` values for those who have not received them.
 ///
@@ -27,17 +26,12 @@ use crate::wait_list::WaitList;
 #[track_caller]
 pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     assert!(capacity > 0, "a broadcast channel keeps one value at least");
-    let ring = Ring {
+    let channel = Arc::new(Feed::new(Ring {
+        capacity,
         slots: VecDeque::new(),
         first: 0,
         receivers: 1,
-    };
-    let channel = Arc::new(Channel {
-        capacity,
-        ring: WaitList::new(News(AtomicUsize::new(0), PhantomData), ring),
-        senders: Parties::one(),
-        receivers: Parties::one(),
-    });
+    }));
     let receiver = Receiver {
         channel: Arc::clone(&channel),
         next: 0,
@@ -45,20 +39,10 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (Sender(channel), receiver)
 }
 
-struct Channel<T> {
-    capacity: usize,
-    ring: WaitList<News<T>>,
-    senders: Parties,
-    receivers: Parties,
-}
-
-/// How many values have been sent, and whether there will be no more.
-struct News<T>(AtomicUsize, PhantomData<fn() -> T>);
-
-const ENDED: usize = 1;
-const ONE: usize = 2;
+type Channel<T> = Feed<Ring<T>>;
 
 struct Ring<T> {
+    capacity: usize,
     slots: VecDeque<Slot<T>>,
     /// The number of the first one.
     first: usize,
@@ -71,24 +55,6 @@ struct Slot<T> {
     value: Option<Arc<T>>,
     /// Receivers that have not.
     left: usize,
-}
-
-impl<T> Condition for News<T> {
-    type Guarded = Ring<T>;
-}
-
-impl<T> News<T> {
-    fn load(&self) -> usize {
-        // ORDERING(broadcast): takes what was done before the value was sent, or the last sender went.
-        self.0.load(Acquire)
-    }
-
-    /// Under the lock.
-    fn add(&self, what: usize) {
-        let news = self.0.load(Relaxed).wrapping_add(what);
-        // ORDERING(broadcast): gives what was done before to whoever sees it.
-        self.0.store(news, Release);
-    }
 }
 
 impl<T> Slot<T> {
@@ -125,7 +91,7 @@ impl<T> Sender<T> {
     /// Nobody receives. Gives the value back.
     pub fn send(&self, value: T) -> Result<usize, Closed<T>> {
         let value = Arc::new(value);
-        let mut line = self.0.ring.lock();
+        let mut line = self.0.line.lock();
         let ring = line.guarded();
         let left = ring.receivers;
         if left == 0 {
@@ -136,7 +102,7 @@ impl<T> Sender<T> {
             };
         }
         let mut oldest = None;
-        if ring.slots.len() == self.0.capacity {
+        if ring.slots.len() == ring.capacity {
             oldest = ring.slots.pop_front();
             ring.first = ring.first.wrapping_add(1);
         }
@@ -144,8 +110,7 @@ impl<T> Sender<T> {
             value: Some(value),
             left,
         });
-        line.open.add(ONE);
-        self.0.ring.serve_all(line);
+        self.0.tell(line, ONE);
         drop(oldest);
         Ok(left)
     }
@@ -171,7 +136,7 @@ impl<T> Sender<T> {
 
     /// How many values there are that somebody has not received.
     pub fn len(&self) -> usize {
-        self.0.ring.lock().guarded().slots.len()
+        self.0.line.lock().guarded().slots.len()
     }
 
     /// Whether everybody has received everything.
@@ -189,11 +154,7 @@ impl<T> Clone for Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        if self.0.senders.leave() {
-            let line = self.0.ring.lock();
-            line.open.add(ENDED);
-            self.0.ring.serve_all(line);
-        }
+        self.0.sender_leaves();
     }
 }
 
@@ -206,7 +167,7 @@ pub struct Receiver<T> {
 
 impl<T> Receiver<T> {
     fn at_the_end(channel: &Arc<Channel<T>>) -> Self {
-        let mut line = channel.ring.lock();
+        let mut line = channel.line.lock();
         line.guarded().receivers += 1;
         channel.receivers.add();
         Self {
@@ -222,7 +183,7 @@ impl<T> Receiver<T> {
 
     /// How many values there are that it has not received, those that it has missed included.
     pub fn len(&self) -> usize {
-        (self.channel.ring.open.load() / ONE).wrapping_sub(self.next)
+        (self.channel.line.open.load() / ONE).wrapping_sub(self.next)
     }
 
     /// Whether it has received everything.
@@ -250,7 +211,7 @@ impl<T: Clone> Receiver<T> {
                 Err(TryRecvError::Closed) => return Err(RecvError::Closed),
                 Err(TryRecvError::Empty) => {
                     let nothing = self.next.wrapping_mul(ONE);
-                    self.channel.ring.until(|news| news.load() != nothing).await;
+                    self.channel.line.until(|news| news.load() != nothing).await;
                 }
             }
         }
@@ -276,7 +237,7 @@ impl<T: Clone> Receiver<T> {
     ///
     /// Not now, or as [`recv`](Self::recv).
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        let mut line = self.channel.ring.lock();
+        let mut line = self.channel.line.lock();
         let news = line.open.load();
         let ring = line.guarded();
         let Ok(at) = usize::try_from(ring.position(self.next)) else {
@@ -311,7 +272,7 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         // Whatever a value does that is dropped.
         let _leaves = Leaves(&self.channel.receivers);
-        let mut line = self.channel.ring.lock();
+        let mut line = self.channel.line.lock();
         let ring = line.guarded();
         ring.receivers -= 1;
         let at = usize::try_from(ring.position(self.next)).unwrap_or(0);

@@ -14,6 +14,7 @@ mod blocking;
 pub mod broadcast;
 mod condvar;
 mod event;
+mod feed;
 pub mod mpsc;
 #[allow(unsafe_code, reason = "whoever has the permit has the value")]
 mod mutex;

@@ -2,13 +2,10 @@
 
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 
-use crate::parties::Parties;
+use crate::feed::{ENDED, Feed, ONE};
 use crate::queue::Closed;
-use crate::sync::{Acquire, Arc, AtomicUsize, Relaxed, Release};
-use crate::until::Condition;
-use crate::wait_list::WaitList;
+use crate::sync::Arc;
 
 /// A channel that has one value at a time: who sends replaces it, and who receives sees the last one.
 ///
@@ -16,11 +13,7 @@ use crate::wait_list::WaitList;
 ///
 /// Tokio's `watch::channel`, whose `borrow` locks the value. Here it is in an [`Arc`], and nobody keeps anybody from sending.
 pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
-    let channel = Arc::new(Channel {
-        value: WaitList::new(Version(AtomicUsize::new(0), PhantomData), Arc::new(value)),
-        senders: Parties::one(),
-        receivers: Parties::one(),
-    });
+    let channel = Arc::new(Feed::new(Arc::new(value)));
     let receiver = Receiver {
         channel: Arc::clone(&channel),
         seen: 0,
@@ -28,53 +21,25 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
     (Sender(channel), receiver)
 }
 
-struct Channel<T> {
-    value: WaitList<Version<T>>,
-    senders: Parties,
-    receivers: Parties,
-}
-
-/// Which version it is, and whether there will be no more.
-struct Version<T>(AtomicUsize, PhantomData<fn() -> T>);
-
-const ENDED: usize = 1;
-const NEXT: usize = 2;
-
-impl<T> Condition for Version<T> {
-    type Guarded = Arc<T>;
-}
-
-impl<T> Version<T> {
-    fn load(&self) -> usize {
-        // ORDERING(watch): takes what was done before the value was sent, or the last sender went.
-        self.0.load(Acquire)
-    }
-
-    /// Under the lock.
-    fn add(&self, what: usize) {
-        let version = self.0.load(Relaxed).wrapping_add(what);
-        // ORDERING(watch): gives what was done before to whoever sees the version.
-        self.0.store(version, Release);
-    }
-}
+type Channel<T> = Feed<Arc<T>>;
 
 impl<T> Channel<T> {
+    /// The value, and which version it is.
     fn get(&self) -> (Arc<T>, usize) {
-        let mut line = self.value.lock();
+        let mut line = self.line.lock();
         (Arc::clone(line.guarded()), line.open.load() & !ENDED)
     }
 
     /// Replaces the value, if it is `old` still where that matters.
     fn replace(&self, value: Arc<T>, old: Option<&Arc<T>>) -> Result<Arc<T>, Arc<T>> {
-        let mut line = self.value.lock();
+        let mut line = self.line.lock();
         let place = line.guarded();
         if old.is_some_and(|old| !Arc::ptr_eq(old, place)) {
             drop(line);
             return Err(value);
         }
         let before = std::mem::replace(place, value);
-        line.open.add(NEXT);
-        self.value.serve_all(line);
+        self.tell(line, ONE);
         Ok(before)
     }
 }
@@ -158,11 +123,7 @@ impl<T> Clone for Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        if self.0.senders.leave() {
-            let line = self.0.value.lock();
-            line.open.add(ENDED);
-            self.0.value.serve_all(line);
-        }
+        self.0.sender_leaves();
     }
 }
 
@@ -190,7 +151,7 @@ impl<T> Receiver<T> {
 
     /// Whether there is a value that it has not seen.
     pub fn has_changed(&self) -> bool {
-        self.channel.value.open.load() & !ENDED != self.seen
+        self.channel.line.open.load() & !ENDED != self.seen
     }
 
     /// Waits until there is a value that it has not seen, which is seen then.
@@ -203,8 +164,8 @@ impl<T> Receiver<T> {
     ///
     /// Nothing is lost: a value that it was not told of is unseen.
     pub async fn changed(&mut self) -> Result<(), Closed> {
-        let (list, seen) = (&self.channel.value, self.seen);
-        list.until(|version| version.load() != seen).await;
+        let (list, seen) = (&self.channel.line, self.seen);
+        list.until(|news| news.load() != seen).await;
         let version = list.open.load();
         self.seen = version & !ENDED;
         if self.seen == seen {

@@ -16,7 +16,6 @@ use heist::task::{
     CancellationToken, ReturnWhen, as_completed, catch_cancel, gather, race, race_staggered,
     shield, try_gather, wait, wait_for, yield_now,
 };
-use heist::time::sleep;
 use heist::{Task, TaskError, TaskState, promise};
 use support::{bounded, lone_worker, runtime};
 
@@ -26,6 +25,20 @@ fn failing() -> Task<i32> {
     let task = heist::spawn(pending());
     task.cancel_with("planned");
     task
+}
+
+/// Three tasks, each of which gives its number when its gate is opened.
+fn gated() -> (Vec<Arc<Event>>, Vec<Task<usize>>) {
+    let gates: Vec<_> = (0..3).map(|_| Arc::new(Event::new())).collect();
+    let spawn = |(number, gate): (usize, &Arc<Event>)| {
+        let gate = Arc::clone(gate);
+        heist::spawn(async move {
+            gate.wait().await;
+            number
+        })
+    };
+    let tasks = gates.iter().enumerate().map(spawn).collect();
+    (gates, tasks)
 }
 
 #[test]
@@ -109,15 +122,7 @@ fn what_gathers_cancels_all_also_if_it_is_dropped_before_it_has_begun() {
 fn wait_gives_all_handles_back_and_cancels_none() {
     bounded(|| {
         runtime(2).block_on(async {
-            let gates: Vec<_> = (0..3).map(|_| Arc::new(Event::new())).collect();
-            let spawn = |(number, gate): (usize, &Arc<Event>)| {
-                let gate = Arc::clone(gate);
-                heist::spawn(async move {
-                    gate.wait().await;
-                    number
-                })
-            };
-            let tasks: Vec<_> = gates.iter().enumerate().map(spawn).collect();
+            let (gates, tasks) = gated();
             gates[1].set();
             let waited = wait(tasks, ReturnWhen::FirstCompleted, None).await;
             assert_eq!((waited.done.len(), waited.pending.len()), (1, 2));
@@ -147,15 +152,8 @@ fn wait_gives_all_handles_back_and_cancels_none() {
 fn tasks_come_in_the_order_in_which_they_end() {
     bounded(|| {
         runtime(2).block_on(async {
-            let gates: Vec<_> = (0..3).map(|_| Arc::new(Event::new())).collect();
-            let spawn = |(number, gate): (usize, &Arc<Event>)| {
-                let gate = Arc::clone(gate);
-                heist::spawn(async move {
-                    gate.wait().await;
-                    number
-                })
-            };
-            let mut completed = as_completed(gates.iter().enumerate().map(spawn));
+            let (gates, tasks) = gated();
+            let mut completed = as_completed(tasks);
             assert_eq!(completed.size_hint(), (3, Some(3)));
             for next in [2, 0, 1] {
                 gates[next].set();
@@ -202,20 +200,26 @@ fn who_waits_for_a_time_waits_until_the_task_has_cleaned_up_and_loses_no_result(
             let cleaned = Arc::new(AtomicUsize::new(0));
             let stubborn = |gives: bool| {
                 let cleaned = Arc::clone(&cleaned);
-                async move {
+                let (told, begun) = promise();
+                let task = heist::spawn(async move {
+                    let _ = told.set_result(());
                     let cancelled = catch_cancel(pending::<()>()).await.unwrap_err();
-                    sleep(Duration::from_millis(1)).await;
+                    yield_now().await;
                     cleaned.fetch_add(1, Ordering::SeqCst);
                     if !gives {
                         cancelled.resume::<()>().await;
                     }
                     7
-                }
+                });
+                (task, begun)
             };
-            let short = Duration::from_millis(5);
-            let saved = wait_for(heist::spawn(stubborn(true)), short).await;
+            let (task, begun) = stubborn(true);
+            begun.await.unwrap();
+            let saved = wait_for(task, Duration::ZERO).await;
             assert_eq!(saved.unwrap().unwrap(), 7);
-            let lost = wait_for(heist::spawn(stubborn(false)), short).await;
+            let (task, begun) = stubborn(false);
+            begun.await.unwrap();
+            let lost = wait_for(task, Duration::ZERO).await;
             assert!(lost.is_err());
             assert_eq!(cleaned.load(Ordering::SeqCst), 2);
             let done = heist::spawn(async { 1 });

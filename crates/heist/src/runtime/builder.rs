@@ -126,9 +126,9 @@ impl Builder {
     /// How long a poll may take until its worker counts as blocked, from 1 ms. `None`: for ever. Default: 10 ms.
     ///
     /// Another thread then serves in its place: ready tasks, timers and I/O go on, its own queue included. It also does so
-    /// earlier if the thread is blocked in the kernel and something waits for it, and ten times as late if the thread would compute but
-    /// gets no processor. In the place of polls that compute, one
-    /// thread per two processors serves at most: more would not make them faster. A thread of the runtime, the monitor, looks after
+    /// earlier if the thread is blocked in the kernel and something waits for it, and ten times as late while a thread of the runtime would
+    /// run but gets no processor. In the place of polls that compute another thread serves where no worker is left that does, and one
+    /// per two processors at most: more would not make them faster. A thread of the runtime, the monitor, looks after
     /// this while any worker is awake. A [`LocalRuntime`] has one thread, and nobody stands in for it.
     ///
     /// What is known to block should say so, with [`block_in_place`](crate::task::block_in_place), or run on

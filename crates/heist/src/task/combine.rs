@@ -18,6 +18,10 @@ use crate::time::{Duration, Elapsed, sleep, timeout};
 ///
 /// A task that fails changes nothing for the others. None at all is ready at once.
 ///
+/// # Panics
+///
+/// For a task whose result was taken before; so does [`try_gather`].
+///
 /// # Cancel safety
 ///
 /// If it is dropped, or its task is cancelled, so are all tasks that are not over.
@@ -170,7 +174,7 @@ pub enum ReturnWhen {
 /// What [`wait`] has found. The tasks are in the order in which they were given.
 #[derive(Debug)]
 pub struct Waited<T> {
-    /// Those that are over; to await one gives its result at once.
+    /// Those that are over; to await one gives its result as soon as its callbacks have run.
     pub done: Vec<Task<T>>,
     /// Those that are not.
     pub pending: Vec<Task<T>>,
@@ -225,7 +229,8 @@ pub async fn wait<T: Send + 'static>(
 
 /// Tasks of which each tells when it is over.
 struct Watched<T: Send + 'static> {
-    tasks: Vec<(Task<T>, CallbackId)>,
+    /// One that was over already tells nothing.
+    tasks: Vec<(Task<T>, Option<CallbackId>)>,
     changed: Arc<Notify>,
 }
 
@@ -234,7 +239,8 @@ impl<T: Send + 'static> Watched<T> {
         let changed = Arc::new(Notify::new());
         let watch = |task: Task<T>| {
             let changed = Arc::clone(&changed);
-            let callback = task.add_done_callback(move |_| changed.notify_one());
+            let callback = (!task.is_finished())
+                .then(|| task.add_done_callback(move |_| changed.notify_one()));
             (task, callback)
         };
         let tasks = tasks.into_iter().map(watch).collect();
@@ -258,14 +264,12 @@ impl<T: Send + 'static> Watched<T> {
 
     fn split(mut self) -> Waited<T> {
         let tasks = std::mem::take(&mut self.tasks);
-        let unwatch = |(task, callback): (Task<T>, _)| {
-            task.remove_done_callback(callback);
+        let unwatch = |(task, callback): (Task<T>, Option<_>)| {
+            callback.map(|id| task.remove_done_callback(id));
             task
         };
-        let (done, pending) = tasks
-            .into_iter()
-            .map(unwatch)
-            .partition(|task| task.is_finished());
+        let tasks = tasks.into_iter().map(unwatch);
+        let (done, pending) = tasks.partition(|task| task.is_finished());
         Waited { done, pending }
     }
 }
@@ -273,7 +277,7 @@ impl<T: Send + 'static> Watched<T> {
 impl<T: Send + 'static> Drop for Watched<T> {
     fn drop(&mut self) {
         for (task, callback) in &self.tasks {
-            task.remove_done_callback(*callback);
+            callback.map(|id| task.remove_done_callback(id));
         }
     }
 }

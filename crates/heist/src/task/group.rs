@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use heist_core::task::Meta;
-use heist_sync::{OwnedPermit, oneshot};
+use heist_sync::{OwnedPermit, Semaphore, oneshot};
 
 use self::run::Run;
 use self::state::{Phase, Shared, Ticket};
@@ -343,14 +343,15 @@ impl GroupBuilder {
     ///
     /// # Panics
     ///
-    /// For none, or for more than a semaphore can count.
+    /// For none.
     #[track_caller]
     pub fn limit(mut self, limit: usize) -> Self {
         assert!(
             limit > 0,
             "a group with a limit of 0 can have no child; leave the limit out for any number"
         );
-        self.limit = Some(limit);
+        // More than can be counted is no limit.
+        self.limit = (limit <= Semaphore::MAX_PERMITS).then_some(limit);
         self
     }
 
