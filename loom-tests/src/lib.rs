@@ -325,6 +325,7 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "a_child_ends_while_its_group_is_cancelled",
         "group-unwaited",
     ),
+    ("a_scope_ends_while_its_task_is_cancelled", "scope-unwaited"),
 ];
 
 /// Whether `future` is ready at once. If it waits, it stands in line then.

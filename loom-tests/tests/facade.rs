@@ -156,3 +156,22 @@ fn a_child_ends_while_its_group_is_cancelled() {
         end(runtime);
     });
 }
+
+/// What a task of a scope has borrowed is given back when the scope returns, also if the task is cancelled meanwhile.
+#[test]
+fn a_scope_ends_while_its_task_is_cancelled() {
+    explore_with_fewer(1, "a_scope_ends_while_its_task_is_cancelled", || {
+        let runtime = runtime(1);
+        let over = Arc::new(AtomicUsize::new(0));
+        let borrowed = Noted(Arc::clone(&over));
+        runtime.scope(|scope| {
+            let task = scope.spawn(async move {
+                let _borrowed = borrowed;
+                yield_now().await;
+            });
+            task.cancel();
+        });
+        assert_eq!(over.load(Relaxed), 1);
+        end(runtime);
+    });
+}

@@ -23,6 +23,8 @@ pub mod registry;
     reason = "the worker frame lends its references through a thread-local"
 )]
 pub mod schedule;
+#[allow(unsafe_code, reason = "erases the lifetime of what it waits for")]
+pub mod scope;
 #[allow(unsafe_code, reason = "reads the output of a task cell")]
 mod shared;
 #[allow(unsafe_code, reason = "the shim wraps cells and allocation")]

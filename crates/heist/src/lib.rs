@@ -30,6 +30,7 @@
 //! | share something among tasks, or wait for each other | [`sync`] |
 //! | talk to the network | [`net`] |
 //! | end a task, or clean up when yours is | [`Task::cancel`], [`task::catch_cancel`] |
+//! | do several things and have all of them over | [`TaskGroup`], and from code that is not async [`Runtime::scope`] |
 //! | keep a runtime of your own | [`Runtime`], [`LocalRuntime`], [`Handle`] |
 //! | see what is going on | [`Handle::all_tasks`], [`Handle::metrics`] |
 //! | test | [`test`](macro@test) |

@@ -31,7 +31,7 @@ use heist_core::task::Meta;
 use heist_scheduler::{Scheduler, SystemPlatform};
 
 use crate::shim;
-use crate::task::Task;
+use crate::task::{Scope, Task};
 use handle::Engine;
 
 pub use crate::global::BuildGlobalError;
@@ -157,6 +157,31 @@ impl Runtime {
         T: Send + 'static,
     {
         self.scheduler.spawn_blocking(f, Meta::caller())
+    }
+
+    /// Runs `f`, whose tasks may borrow what is outside of it, and waits for them. See [`Handle::scope`].
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let runtime = heist::Runtime::new()?;
+    /// let mut words = ["to", "be", "or", "not"];
+    /// runtime.scope(|scope| {
+    ///     for word in &mut words {
+    ///         scope.spawn(async move { *word = "is" });
+    ///     }
+    /// });
+    /// assert_eq!(words, ["is"; 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn scope<'env, T>(&self, f: impl for<'scope> FnOnce(Scope<'scope, 'env>) -> T) -> T {
+        self.handle.scope(f)
     }
 
     /// Makes this the runtime that the calling thread is in, until the guard is dropped.

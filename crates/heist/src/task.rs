@@ -41,6 +41,7 @@
 
 mod combine;
 mod group;
+pub(crate) mod scope;
 mod token;
 
 use std::fmt;
@@ -68,6 +69,7 @@ pub use group::{
     BoxError, Child, ChildError, GroupBuilder, GroupError, Outcome, Policy, Ready, SpawnError,
     StartError, TaskGroup,
 };
+pub use scope::{Scope, ScopedTask};
 pub use token::{CancellationToken, DropGuard};
 
 /// Lets every other ready task run before this one goes on.
@@ -331,6 +333,26 @@ impl Builder {
     {
         let (handle, meta) = self.resolve(Meta::caller());
         handle.spawn_blocking_with(f, meta)
+    }
+
+    /// As [`Scope::spawn`]. The runtime is that of the scope.
+    ///
+    /// # Counterpart
+    ///
+    /// `std::thread::Builder::spawn_scoped`.
+    #[track_caller]
+    pub fn spawn_scoped<'scope, F>(
+        self,
+        scope: Scope<'scope, '_>,
+        future: F,
+    ) -> ScopedTask<'scope, F::Output>
+    where
+        F: Future + Send + 'scope,
+        F::Output: Send + 'scope,
+    {
+        let mut meta = Meta::caller();
+        meta.name = self.name;
+        scope.spawn_with(future, meta)
     }
 
     /// As [`spawn_local`].

@@ -16,7 +16,7 @@ use heist_scheduler::{Call, CallHandle, Kept, LocalHandle, Metrics, Scheduler};
 
 use super::watch::Watch;
 use crate::global;
-use crate::task::{Task, TaskError, TaskRef};
+use crate::task::{Scope, Task, TaskError, TaskRef, scope};
 
 /// A runtime, shared: clone it into other threads, and spawn from there.
 ///
@@ -203,6 +203,49 @@ impl Handle {
             Engine::Local(local) => local.block_on(future, meta),
         };
         output(result)
+    }
+
+    /// Runs `f`, whose tasks may borrow what is outside of it, and waits for them.
+    ///
+    /// It returns when what was spawned in it, by whomever, is over: futures, outputs that nobody took, done-callbacks. It blocks the
+    /// calling thread meanwhile; inside of a task another worker takes over, as with [`block_in_place`](crate::task::block_in_place).
+    /// If `f` panics, what is left is cancelled, and gets its time to clean up.
+    ///
+    /// # Panics
+    ///
+    /// If `f` does. If a task of the scope has panicked and nobody has [awaited](crate::task::ScopedTask) it. With the handle of a
+    /// [`LocalRuntime`](super::LocalRuntime): the thread that waits may be the one that would have to run the tasks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), heist::TaskError> {
+    /// let text = String::from("to be or not to be");
+    /// let task = heist::spawn(async {
+    ///     let handle = heist::Handle::current();
+    ///     heist::spawn_blocking(move || {
+    ///         handle.scope(|scope| {
+    ///             let words = scope.spawn(async { text.split(' ').count() });
+    ///             let letters = scope.spawn(async { text.len() });
+    ///             Ok((words.wait_blocking()?, letters.wait_blocking()?))
+    ///         })
+    ///     })
+    ///     .await?
+    /// });
+    /// assert_eq!(heist::block_on(task)??, (6, 18));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Counterpart
+    ///
+    /// `std::thread::scope`. Neither asyncio nor tokio has one: in Rust, a scope that can be awaited cannot be sound.
+    pub fn scope<'env, T>(&self, f: impl for<'scope> FnOnce(Scope<'scope, 'env>) -> T) -> T {
+        assert!(
+            matches!(self.engine, Engine::Multi(_)),
+            "a scope blocks its thread until its tasks are over, and a LocalRuntime may have no other; use a TaskGroup"
+        );
+        scope::run(self.clone(), f)
     }
 
     /// Makes this the runtime that the calling thread is in, until the guard is dropped.
