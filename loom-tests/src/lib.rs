@@ -326,6 +326,7 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "group-unwaited",
     ),
     ("a_scope_ends_while_its_task_is_cancelled", "scope-unwaited"),
+    ("a_clean_up_races_with_an_abort", "abort-cleans-up"),
 ];
 
 /// Whether `future` is ready at once. If it waits, it stands in line then.

@@ -2,10 +2,11 @@
 
 #![cfg(loom)]
 
-use heist::task::{catch_cancel, yield_now};
+use heist::task::{Finalizers, catch_cancel, yield_now};
 use heist::{Runtime, TaskGroup, promise};
 use heist_loom_tests::{explore, explore_with_fewer, planted};
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,6 +172,34 @@ fn a_scope_ends_while_its_task_is_cancelled() {
             });
             task.cancel();
         });
+        assert_eq!(over.load(Relaxed), 1);
+        end(runtime);
+    });
+}
+
+/// A task that is aborted while it is cancelled is over after its clean-up, or that has been dropped; none goes on elsewhere.
+#[test]
+fn a_clean_up_races_with_an_abort() {
+    explore_with_fewer(1, "a_clean_up_races_with_an_abort", || {
+        let runtime = runtime(1);
+        let over = Arc::new(AtomicUsize::new(0));
+        let deferred = Noted(Arc::clone(&over));
+        let (begins, begun) = promise();
+        let task = runtime.spawn(Finalizers::run(
+            Duration::MAX,
+            async move |finalizers: Finalizers| {
+                finalizers.defer_async(async move {
+                    let _deferred = deferred;
+                    yield_now().await;
+                });
+                let _ = begins.set_result(());
+                pending::<()>().await;
+            },
+        ));
+        runtime.block_on(begun).expect("the body begins");
+        task.cancel();
+        task.abort();
+        let _ = runtime.block_on(task);
         assert_eq!(over.load(Relaxed), 1);
         end(runtime);
     });

@@ -40,13 +40,39 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         return Err(USAGE.to_owned());
     };
     Tool::Miri.provide(false)?;
+    match *what {
+        "stress" => show(
+            under(sanitizer, "run --quiet --release -p heist-stress")?
+                .arg("--")
+                .args(rest),
+        ),
+        _ => {
+            // Their tests start them as programs.
+            show(&mut under(
+                sanitizer,
+                "build --release -p heist-examples --examples",
+            )?)?;
+            let unfit = match *sanitizer {
+                "thread" => UNFIT_FOR_THREAD.as_slice(),
+                _ => &[],
+            };
+            let tests = "test --release --workspace --lib --tests --no-fail-fast";
+            show(
+                under(sanitizer, tests)?
+                    .arg("--")
+                    .args(UNFIT.iter().chain(unfit).flat_map(|test| ["--skip", test]))
+                    .args(rest),
+            )
+        }
+    }
+}
+
+/// A command of cargo whose programs have the sanitizer, the standard library included.
+fn under(sanitizer: &str, words: &str) -> Outcome<Command> {
     let host = process::capture(Command::new("rustc").args(["+nightly", "--print", "host-tuple"]))?;
-    let mut command = cargo(match *what {
-        "stress" => "+nightly run --quiet --release -p heist-stress",
-        _ => "+nightly test --release --workspace --lib --tests --examples --no-fail-fast",
-    });
     let explained = project::root().join(format!("xtask/src/sanitize/{sanitizer}.txt"));
     let explained = format!("suppressions={}", explained.display());
+    let mut command = cargo(&format!("+nightly {words}"));
     command
         .args(["-Zbuild-std", "--target", host.trim()])
         .env(
@@ -67,15 +93,6 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         )
         .env("LSAN_OPTIONS", format!("print_suppressions=0:{explained}"))
         // Of panics that tests want, which take seconds each.
-        .env("RUST_BACKTRACE", "0")
-        .arg("--");
-    if *what == "test" {
-        let unfit = if *sanitizer == "thread" {
-            UNFIT_FOR_THREAD.as_slice()
-        } else {
-            &[]
-        };
-        command.args(UNFIT.iter().chain(unfit).flat_map(|test| ["--skip", test]));
-    }
-    show(command.args(rest))
+        .env("RUST_BACKTRACE", "0");
+    Ok(command)
 }

@@ -27,6 +27,7 @@ use crate::task::extras::Callback;
 use crate::task::harness::report;
 use crate::task::state::{Action, Snapshot, State};
 use crate::task::{TaskId, TaskRef};
+use crate::variables::Inherited;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -147,6 +148,10 @@ fn push(
     local: bool,
     event: impl FnOnce(&State) -> Action,
 ) -> (CallbackId, Action) {
+    let run = match Inherited::here() {
+        Some(inherited) => Box::new(move |task: &TaskRef| inherited.during(|| run(task))),
+        None => run,
+    };
     let id = TaskId::next().get();
     let extras = header.extras_or_new();
     if header.kind() == Kind::Promise && extras.lock().bound.is_none() {

@@ -14,6 +14,7 @@ use crate::platform::Platform;
 use crate::sync::{Arc, DESTRUCTORS_MAY_WORK, Mutex, Weak, per_thread, process_wide};
 use crate::task::InnerRoot;
 use crate::task::block::Cache;
+use crate::variables::Node;
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -83,6 +84,8 @@ pub(crate) struct Frame {
     /// To whom a `resume` in this poll passed the request: a catcher, or the task itself as `Some(0)`.
     pub(crate) resumed: Cell<Option<u64>>,
     pub(crate) budget: Cell<u8>,
+    /// The values that are set for the code that runs, the innermost first.
+    pub(crate) variables: Cell<*const Node<'static>>,
     /// The rest of this thread's block of ids.
     pub(crate) ids: Cell<(u64, u64)>,
     /// The name of the innermost runtime on that stack, 0 for none, and that of its next entry. They grow.
@@ -106,6 +109,7 @@ impl Frame {
             catcher: Cell::new(0),
             resumed: Cell::new(None),
             budget: Cell::new(crate::sync::BUDGET),
+            variables: Cell::new(std::ptr::null()),
             ids: Cell::new((0, 0)),
             innermost: Cell::new(0),
             next_entry: Cell::new(1),

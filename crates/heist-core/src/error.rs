@@ -281,6 +281,8 @@ pub enum ExceptionKind {
     Waker,
     /// A hook that was given to the builder panicked.
     Hook,
+    /// A clean-up that awaits panicked, or took too long.
+    CleanUp,
     /// The runtime could not do something that it would have liked to do, such as start another thread.
     Runtime,
 }
@@ -366,6 +368,7 @@ impl fmt::Display for ExceptionContext<'_> {
             ExceptionKind::Drop => "Exception in a destructor",
             ExceptionKind::Waker => "Exception in a waker",
             ExceptionKind::Hook => "Exception in a hook of the runtime",
+            ExceptionKind::CleanUp => "Exception in a clean-up",
             ExceptionKind::Runtime => "The runtime reports a problem",
         })?;
         if let Some((_, name)) = self.task {

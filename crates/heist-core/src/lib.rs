@@ -32,3 +32,8 @@ mod shared;
 pub mod sync;
 #[allow(unsafe_code, reason = "the task cell")]
 pub mod task;
+#[allow(
+    unsafe_code,
+    reason = "whoever sets a variable lends it through a thread-local"
+)]
+pub mod variables;

@@ -15,6 +15,7 @@ use crate::registry::{LocalShard, Registry};
 use crate::sync::Arc;
 use crate::task::Runnable;
 use crate::task::block::Cache;
+use crate::variables;
 use std::any::TypeId;
 
 /// Why a task becomes runnable.
@@ -133,6 +134,7 @@ pub fn worker_frame<S: Schedule, R>(
 ) -> R {
     let held = Arc::clone(scheduler);
     let cache = Cache::new();
+    let _hidden = variables::hidden();
     let _restore = Restore::replace(
         Arc::as_ptr(&held).cast(),
         std::ptr::from_ref(local).cast(),
@@ -148,9 +150,10 @@ pub fn worker_frame<S: Schedule, R>(
 
 /// Runs `f` as if this thread were no worker: it is about to block in somebody else's name.
 ///
-/// What `f` spawns and wakes takes the way that foreign threads take.
+/// What `f` spawns and wakes takes the way that foreign threads take. It sees the variables of its task.
 pub fn leave_frame<R>(f: impl FnOnce() -> R) -> R {
     let shard = context::shard();
+    let f = variables::through(f);
     let _restore = Restore::replace(std::ptr::null(), std::ptr::null(), shard);
     f()
 }

@@ -25,10 +25,12 @@
 //!
 //! # Orderings
 //!
-//! Tag `readiness-word`. What the kernel knows is ordered by the kernel. The word only has to be seen by a waiter that
-//! registers, and there the lock of the waiters makes the edge (see `source`).
+//! Tag `readiness-word`. What the kernel knows is ordered by the kernel, and a waiter that registers sees the word by the lock of the
+//! waiters (see `source`): between threads the word carries nothing else. On one thread an operation must stay between the load
+//! of the tick that it starts at and the clear that names it. If it went ahead of the load, the clear could take back an event
+//! that came after it.
 
-use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed};
+use crate::sync::{Acquire, AtomicU64, Relaxed, Release};
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 
@@ -243,7 +245,7 @@ impl Readiness {
     /// What is known now.
     #[inline]
     pub fn load(&self) -> Snapshot {
-        // ORDERING(readiness-word): pairs with the exchange in `step`, so that who sees an event sees what came before.
+        // ORDERING(readiness-word): the operation that this allows stays behind it; its other end is the exchange in `step`.
         Snapshot::unpack(self.word.load(Acquire))
     }
 
@@ -270,9 +272,11 @@ impl Readiness {
             if next == seen {
                 return;
             }
-            // ORDERING(readiness-word): Release hands over what this thread knows to `load`, Acquire takes over what
-            // the last one knew.
-            match self.word.compare_exchange_weak(seen, next, AcqRel, Relaxed) {
+            // ORDERING(readiness-word): the operation that makes it clear stays before it.
+            match self
+                .word
+                .compare_exchange_weak(seen, next, Release, Relaxed)
+            {
                 Ok(_) => return,
                 Err(actual) => seen = actual,
             }

@@ -68,7 +68,7 @@ pub(crate) mod handlers {
 
 pub(crate) use imp::*;
 pub(crate) use std::sync::Arc;
-pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+pub(crate) use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 #[cfg(loom)]
 pub use stand_in::set_mutation;

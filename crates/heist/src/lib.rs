@@ -31,6 +31,7 @@
 //! | talk to the network | [`net`] |
 //! | end a task, or clean up when yours is | [`Task::cancel`], [`task::catch_cancel`] |
 //! | do several things and have all of them over | [`TaskGroup`], and from code that is not async [`Runtime::scope`] |
+//! | hand something down to all that is called and spawned | [`context_var!`], [`task_local!`] |
 //! | keep a runtime of your own | [`Runtime`], [`LocalRuntime`], [`Handle`] |
 //! | see what is going on | [`Handle::all_tasks`], [`Handle::metrics`] |
 //! | test | [`test`](macro@test) |
@@ -55,6 +56,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod context;
 mod entry;
 pub mod future;
 mod global;

@@ -145,7 +145,7 @@ impl Runtime {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.scheduler.spawn(future, Meta::caller())
+        self.handle.spawn_with(future, Meta::caller())
     }
 
     /// Runs a closure that may block. See [`heist::spawn_blocking`](crate::spawn_blocking).
@@ -156,7 +156,7 @@ impl Runtime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.scheduler.spawn_blocking(f, Meta::caller())
+        self.handle.spawn_blocking_with(f, Meta::caller())
     }
 
     /// Runs `f`, whose tasks may borrow what is outside of it, and waits for them. See [`Handle::scope`].

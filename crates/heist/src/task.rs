@@ -40,6 +40,7 @@
 //! ```
 
 mod combine;
+mod finalizers;
 mod group;
 pub(crate) mod scope;
 mod token;
@@ -50,6 +51,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use heist_core::task::Meta;
+use heist_core::variables;
 
 use crate::runtime::Handle;
 use crate::shim;
@@ -65,6 +67,7 @@ pub use combine::{
     AsCompleted, ReturnWhen, Waited, as_completed, gather, race, race_staggered, shield,
     try_gather, wait, wait_for,
 };
+pub use finalizers::Finalizers;
 pub use group::{
     BoxError, Child, ChildError, GroupBuilder, GroupError, Outcome, Policy, Ready, SpawnError,
     StartError, TaskGroup,
@@ -310,7 +313,7 @@ impl Builder {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        if self.handle.is_some() || self.name.is_some() {
+        if self.handle.is_some() || self.name.is_some() || variables::any() {
             let (handle, meta) = self.resolve(meta);
             return handle.spawn_with(future, meta);
         }

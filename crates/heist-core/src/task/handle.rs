@@ -450,6 +450,25 @@ impl<T> Task<T> {
         }
     }
 
+    /// Asks it to end, and waits until it has, clean-up included.
+    ///
+    /// # Errors
+    ///
+    /// It is cancelled, as it was asked to be, or it has panicked. One that was over already, or that swallows the request, gives
+    /// its output.
+    ///
+    /// # Cancel safety
+    ///
+    /// The request is made at once, and stays; the task goes on to its end without its handle.
+    ///
+    /// # Counterpart
+    ///
+    /// `task.cancel()`, and `await task` in a `try` that expects `CancelledError`.
+    pub fn cancel_and_wait(self) -> impl Future<Output = Result<T, TaskError>> {
+        self.cancel();
+        self
+    }
+
     /// A handle that cancels the task when it is dropped. It is a future, too.
     ///
     /// # Counterpart

@@ -203,6 +203,11 @@ impl TaskRef {
         self.header().state.load().has(Snapshot::CANCEL)
     }
 
+    /// Whether it was asked to end without clean-up.
+    pub fn is_aborted(&self) -> bool {
+        self.header().state.load().has(Snapshot::ABORT)
+    }
+
     /// Whether a request waits that a catcher may take.
     pub(crate) fn has_request(&self) -> bool {
         let seen = self.header().state.load();

@@ -4,17 +4,19 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::panic::resume_unwind;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use heist_core::context::{self, RuntimeContext};
 use heist_core::task::{LocalTask, Meta};
+use heist_core::variables::Inherited;
 use heist_io::time::sleep_until;
 use heist_scheduler::{Call, CallHandle, Kept, LocalHandle, Metrics, Scheduler};
 
 use super::watch::Watch;
+use crate::context::{InContext, carrying};
 use crate::global;
 use crate::task::{Scope, Task, TaskError, TaskRef, scope};
 
@@ -142,6 +144,21 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        match Inherited::here() {
+            None => self.spawn_bare(future, meta),
+            // In a box: one more future to compile for each output, and not for each future.
+            Some(inherited) => {
+                let future: Pin<Box<dyn Future<Output = F::Output> + Send>> = Box::pin(future);
+                self.spawn_bare(InContext::new(inherited, future), meta)
+            }
+        }
+    }
+
+    fn spawn_bare<F>(&self, future: F, meta: Meta) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
         match &self.engine {
             Engine::Multi(scheduler) => scheduler.spawn(future, meta),
             Engine::Local(local) => local.spawn(future, meta),
@@ -164,6 +181,7 @@ impl Handle {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        let f = carrying(f);
         match &self.engine {
             Engine::Multi(scheduler) => scheduler.spawn_blocking(f, meta),
             Engine::Local(local) => local.spawn_blocking(f, meta),
@@ -180,7 +198,10 @@ impl Handle {
             Engine::Multi(_) => panic!(
                 "spawn_local is for code that runs on a LocalRuntime; this one has many threads"
             ),
-            Engine::Local(local) => local.spawn_local(future, meta),
+            Engine::Local(local) => match Inherited::here() {
+                None => local.spawn_local(future, meta),
+                Some(inherited) => local.spawn_local(InContext::new(inherited, future), meta),
+            },
         }
     }
 
@@ -198,6 +219,7 @@ impl Handle {
     }
 
     pub(crate) fn block_on_with<F: Future>(&self, future: F, meta: Meta) -> F::Output {
+        let future = InContext::new(Inherited::here(), future);
         let result = match &self.engine {
             Engine::Multi(scheduler) => scheduler.block_on(future, meta),
             Engine::Local(local) => local.block_on(future, meta),
@@ -285,7 +307,7 @@ impl Handle {
     /// `loop.call_soon` and `call_soon_threadsafe`, which are one here.
     #[doc(alias = "call_soon_threadsafe")]
     pub fn call_soon(&self, f: impl FnOnce() + Send + 'static) -> CallHandle {
-        let (call, handle) = Call::new(f);
+        let (call, handle) = Call::new(carrying(f));
         self.call(call);
         handle
     }
@@ -328,7 +350,7 @@ impl Handle {
     ///
     /// `loop.call_at`.
     pub fn call_at(&self, when: Instant, f: impl FnOnce() + Send + 'static) -> CallHandle {
-        let (call, cancel) = Call::new(f);
+        let (call, cancel) = Call::new(carrying(f));
         // Dropped instead of called, as on a runtime that is shut down, it says that it was cancelled.
         if !self.is_closed() {
             let timed = self.keep_call(when, call);

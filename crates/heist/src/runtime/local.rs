@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heist_core::task::{LocalTask, Meta};
+use heist_core::variables::Inherited;
 use heist_scheduler::{Config, LocalScheduler, ShutdownReport, SystemPlatform};
 
 use super::handle::{Engine, output};
 use super::{EnterGuard, Handle};
+use crate::context::InContext;
 use crate::shim;
 
 /// An event loop without threads: its tasks run on the thread that made it, inside of `block_on` and `run_forever`.
@@ -84,7 +86,10 @@ impl LocalRuntime {
     }
 
     pub(crate) fn block_on_with<F: Future>(&self, future: F, meta: Meta) -> F::Output {
-        output(self.scheduler.block_on(future, meta))
+        output(
+            self.scheduler
+                .block_on(InContext::new(Inherited::here(), future), meta),
+        )
     }
 
     /// Spawns a task that stays on this thread. It begins to run in the next `block_on` or `run_forever`.
@@ -99,7 +104,13 @@ impl LocalRuntime {
         F: Future + 'static,
         F::Output: 'static,
     {
-        self.scheduler.spawn_local(future, Meta::caller())
+        match Inherited::here() {
+            None => self.scheduler.spawn_local(future, Meta::caller()),
+            Some(inherited) => {
+                let future = InContext::new(inherited, future);
+                self.scheduler.spawn_local(future, Meta::caller())
+            }
+        }
     }
 
     /// Makes this the runtime that the calling thread is in, until the guard is dropped.
