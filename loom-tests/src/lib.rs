@@ -304,6 +304,10 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ),
     ("two_find_a_cell_empty", "once-relaxed"),
     ("a_place_is_promised_to_who_goes_away", "turn-kept"),
+    (
+        "an_item_comes_back_to_a_queue_that_was_closed",
+        "closed-early",
+    ),
     ("one_puts_and_one_gets_without_room", "served-relaxed"),
     (
         "the_last_sender_goes_while_somebody_begins_to_receive",

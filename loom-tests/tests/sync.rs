@@ -171,6 +171,24 @@ fn a_queue_is_closed_while_somebody_begins_to_wait() {
     });
 }
 
+/// Whoever gets from a closed queue is not told so while an item may come back.
+#[test]
+fn an_item_comes_back_to_a_queue_that_was_closed() {
+    explore("an_item_comes_back_to_a_queue_that_was_closed", || {
+        let queue = Arc::new(Queue::unbounded());
+        let mut first = Box::pin(queue.get());
+        assert!(!is_ready(first.as_mut()));
+        queue.try_put(1).expect("it is open");
+        queue.close();
+        let getter = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || block_on(queue.get())
+        });
+        drop(first);
+        assert_eq!(getter.join().expect("the model's thread"), Ok(1));
+    });
+}
+
 #[test]
 fn the_last_item_is_done_while_somebody_begins_to_join() {
     explore(

@@ -2,9 +2,10 @@
 
 use crate::driver::IoDriver;
 use heist_core::context::{RuntimeContext, current_or_global, no_runtime, with_current};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Gives the driver of the current runtime, else of the process-wide one, to `f`.
 ///
@@ -32,4 +33,14 @@ pub(crate) fn with_driver<R>(f: impl FnOnce(&IoDriver) -> R) -> io::Result<R> {
 pub(crate) fn now() -> Instant {
     with_current(|runtime| runtime.map(|runtime| runtime.platform().now()))
         .unwrap_or_else(Instant::now)
+}
+
+/// A random time of `most` at most.
+pub(crate) fn random(most: Duration) -> Duration {
+    let seed = with_current(|runtime| runtime.map(|runtime| runtime.platform().seed()));
+    let seed = seed.unwrap_or_default();
+    // A seed may be a counter.
+    let random = BuildHasherDefault::<DefaultHasher>::default().hash_one(seed);
+    let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(random % nanos.saturating_add(1))
 }

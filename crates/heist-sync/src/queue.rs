@@ -387,7 +387,7 @@ impl<S: Store> Future for GetFuture<'_, S> {
                 match ready!(wait.poll(cx, begin)) {
                     ControlFlow::Break(got) => got,
                     ControlFlow::Continue(Stake::Get(Some(item))) => {
-                        Got::Item(trade::in_order(list, item))
+                        Got::Item(trade::claim(list, item))
                     }
                     ControlFlow::Continue(_) => Got::Closed,
                 }

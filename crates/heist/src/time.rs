@@ -25,6 +25,13 @@
 //! });
 //! ```
 
+mod deadline;
+mod periodic;
+
 pub use std::time::{Duration, Instant};
+
+pub(crate) use deadline::{Due, without_deadline};
+pub use deadline::{deadline, with_deadline};
+pub use periodic::PeriodicCallback;
 
 pub use heist_io::time::*;

@@ -208,8 +208,7 @@ fn a_value_is_shared_and_dropped_by_the_last_one_that_inherits_it() {
     bounded(|| {
         let value = Arc::new(());
         let runtime = runtime(2);
-        let task =
-            runtime.block_on(SHARED.scope(Arc::clone(&value), async { spawn(pending::<()>()) }));
+        let task = SHARED.sync_scope(Arc::clone(&value), || runtime.spawn(pending::<()>()));
         assert_eq!(Arc::strong_count(&value), 2);
         task.cancel();
         assert!(task.wait_blocking().is_err());

@@ -7,13 +7,17 @@ mod support;
 
 use std::future::pending;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_lite::future::{or, poll_once};
+use heist::promise;
+use heist::task::{Finalizers, catch_cancel, yield_now};
 use heist::time::{
-    MissedTickBehavior, Sleep, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
-    timeout_with,
+    MissedTickBehavior, PeriodicCallback, Sleep, deadline, interval, interval_at, sleep,
+    sleep_until, timeout, timeout_at, timeout_with, with_deadline,
 };
 use support::{bounded, lone_worker, runtime};
 
@@ -231,5 +235,116 @@ fn a_limit_that_is_moved_is_over_then_and_not_before() {
             });
             assert!(moved.await.is_err());
         });
+    });
+}
+
+#[test]
+fn tasks_inherit_a_deadline_and_are_cancelled_by_it() {
+    bounded(|| {
+        let runtime = runtime(2);
+        let at = Instant::now() + 20 * MS;
+        let children = promise();
+        let late = runtime.block_on(with_deadline(at, async {
+            assert_eq!(deadline(), Some(at));
+            let grandchild = heist::spawn(async {
+                assert!(deadline().is_some());
+                heist::spawn(pending::<()>()).await
+            });
+            let cleans_up = heist::spawn(async {
+                match catch_cancel(pending::<()>()).await {
+                    Ok(()) => unreachable!("it waits for ever"),
+                    Err(request) => request.reason().map(str::to_owned),
+                }
+            });
+            let asks = heist::spawn_blocking(deadline).await.unwrap();
+            children
+                .0
+                .set_result((grandchild, cleans_up, asks))
+                .unwrap();
+            pending::<()>().await;
+        }));
+        assert!(late.is_err());
+        assert!(Instant::now() >= at);
+        let (grandchild, cleans_up, asks) = runtime.block_on(children.1).unwrap();
+        assert!(runtime.block_on(grandchild).unwrap_err().is_cancelled());
+        let reason = runtime.block_on(cleans_up).unwrap();
+        assert_eq!(reason.as_deref(), Some("its deadline is over"));
+        assert_eq!(asks, Some(at));
+        assert_eq!(deadline(), None);
+    });
+}
+
+#[test]
+fn of_nested_deadlines_the_earlier_one_counts_and_clean_up_has_none() {
+    bounded(|| {
+        let runtime = runtime(2);
+        let (near, far) = (Instant::now() + 10 * MS, Instant::now() + HOUR);
+        let cleaned = promise();
+        let late = runtime.block_on(with_deadline(near, async {
+            with_deadline(far, async {
+                assert_eq!(deadline(), Some(near));
+                Finalizers::run(Duration::MAX, async |finalizers: Finalizers| {
+                    finalizers.defer_async(async move {
+                        // What it spawns is not late from the start.
+                        let child = heist::spawn(async {
+                            yield_now().await;
+                            deadline()
+                        });
+                        cleaned.0.set_result(child.await).unwrap();
+                    });
+                    pending::<()>().await;
+                })
+                .await;
+            })
+            .await
+        }));
+        assert!(late.is_err());
+        assert_eq!(runtime.block_on(cleaned.1).unwrap().unwrap(), None);
+    });
+}
+
+#[test]
+fn a_periodic_callback_does_not_overlap_survives_its_panics_and_ends_when_it_is_cancelled() {
+    bounded(|| {
+        let (told, tell) = mpsc::channel();
+        let told = Mutex::new(told);
+        let runtime = heist::Runtime::builder()
+            .worker_threads(2)
+            .exception_handler(move |exception| {
+                let message = exception.message().to_owned();
+                told.lock().unwrap().send(message).unwrap();
+            })
+            .build()
+            .unwrap();
+        let (called, calls) = mpsc::channel();
+        let busy = Arc::new(AtomicUsize::new(0));
+        let mut count = 0;
+        let beat = {
+            let _entered = runtime.enter();
+            PeriodicCallback::new(MS, move || {
+                count += 1;
+                let (number, called, busy) = (count, called.clone(), Arc::clone(&busy));
+                async move {
+                    assert_eq!(busy.fetch_add(1, Ordering::Relaxed), 0);
+                    // Longer than its period.
+                    sleep(3 * MS).await;
+                    busy.fetch_sub(1, Ordering::Relaxed);
+                    let _ = called.send(number);
+                    assert_ne!(number, 2, "on purpose");
+                }
+            })
+            .jitter(MS / 2)
+            .start()
+        };
+        for number in 1..=4 {
+            assert_eq!(calls.recv().unwrap(), number);
+        }
+        assert!(tell.recv().unwrap().contains("on purpose"));
+        assert!(
+            runtime
+                .block_on(beat.cancel_and_wait())
+                .unwrap_err()
+                .is_cancelled()
+        );
     });
 }

@@ -1,7 +1,7 @@
 //! A runtime of one thread for the tests of this crate: one root future, turned by hand.
 
 use crate::driver::IoDriver;
-use crate::sync::{AcqRel, Acquire, AtomicU32, Release};
+use crate::sync::{Acquire, AtomicU32, Release};
 use heist_core::context::{Job, RuntimeContext, enter};
 use heist_core::driver::{Driver, Wait};
 use heist_core::error::{ExceptionContext, ExceptionKind};
@@ -99,7 +99,7 @@ impl TestRuntime {
         let mut future = pin!(future);
         let end = Instant::now() + LIMIT;
         loop {
-            if flag.woken.swap(0, AcqRel) == 1 {
+            if flag.woken.swap(0, std::sync::atomic::Ordering::AcqRel) == 1 {
                 if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker))
                 {
                     return output;
@@ -128,7 +128,7 @@ struct Flag {
 
 impl Wake for Flag {
     fn wake(self: Arc<Self>) {
-        if self.woken.swap(1, AcqRel) == 0 {
+        if self.woken.swap(1, std::sync::atomic::Ordering::AcqRel) == 0 {
             self.driver.unpark();
         }
     }
@@ -165,7 +165,7 @@ impl RuntimeContext for TestRuntime {
             ExceptionKind::Runtime => &self.problems,
             _ => panic!("{exception:?}"),
         };
-        count.fetch_add(1, AcqRel);
+        count.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -364,3 +364,24 @@ fn two_sleeps_at_once() {
     runtime.block_on(both(sleep(2 * MS), sleep(4 * MS)));
     assert!(start.elapsed() >= 4 * MS);
 }
+
+#[test]
+fn a_jittered_tick_is_late_by_less_than_its_jitter_and_keeps_the_beat() {
+    let runtime = TestRuntime::with_clock();
+    runtime.block_on(async {
+        let start = runtime.now();
+        let mut interval = interval(10 * MS);
+        interval.set_jitter(4 * MS);
+        assert_eq!(interval.tick().await, start);
+        for n in 1..=100_u32 {
+            runtime.advance(start + n * 10 * MS - runtime.now() - Duration::from_nanos(1));
+            assert!(
+                poll_once(pin!(interval.tick())).is_pending(),
+                "{n} is early"
+            );
+            runtime.advance(4 * MS + Duration::from_nanos(1));
+            let tick = poll_once(pin!(interval.tick()));
+            assert_eq!(tick, std::task::Poll::Ready(start + n * 10 * MS));
+        }
+    });
+}

@@ -42,6 +42,7 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
         next: Some(start),
         period,
         missed: MissedTickBehavior::Burst,
+        jitter: Duration::ZERO,
     }
 }
 
@@ -98,6 +99,7 @@ pub struct Interval {
     next: Option<Instant>,
     period: Duration,
     missed: MissedTickBehavior,
+    jitter: Duration,
 }
 
 impl Interval {
@@ -125,7 +127,12 @@ impl Interval {
         coop.made_progress();
         let now = context::now();
         let tick = self.next.unwrap_or(now);
-        self.set(self.missed.next(tick, now, self.period));
+        let next = self.missed.next(tick, now, self.period);
+        self.set(next);
+        if !self.jitter.is_zero() {
+            let later = next.and_then(|next| next.checked_add(context::random(self.jitter)));
+            self.sleep.as_mut().reset_to(due(later));
+        }
         Poll::Ready(tick)
     }
 
@@ -138,6 +145,25 @@ impl Interval {
     /// Chooses what happens about missed ticks.
     pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
         self.missed = behavior;
+    }
+
+    /// Has each tick from the one after the next come later than its time, by a random time of `most` at most, so that what is many times the same
+    /// does not happen everywhere at once. The beat stays: ticks are [`period`](Self::period) apart on average, and none is early.
+    ///
+    /// # Panics
+    ///
+    /// If that is a whole period or more.
+    ///
+    /// # Counterpart
+    ///
+    /// `jitter` of tornado's `PeriodicCallback`, which moves the beat.
+    #[track_caller]
+    pub fn set_jitter(&mut self, most: Duration) {
+        assert!(
+            most < self.period,
+            "the jitter of an interval must be shorter than its period"
+        );
+        self.jitter = most;
     }
 
     /// The time between two ticks.
@@ -163,10 +189,12 @@ impl Interval {
 
     fn set(&mut self, next: Option<Instant>) {
         self.next = next;
-        self.sleep
-            .as_mut()
-            .reset_to(next.map_or(Due::Never, Due::At));
+        self.sleep.as_mut().reset_to(due(next));
     }
+}
+
+fn due(when: Option<Instant>) -> Due {
+    when.map_or(Due::Never, Due::At)
 }
 
 impl Stream for Interval {

@@ -1,43 +1,54 @@
 //! In which order items come out.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
 /// What a queue keeps its items in, and so in which order they come out.
-pub trait Store: Default {
-    /// What is kept.
-    type Item;
-    /// Whether what was pushed earlier always comes first.
-    const KEEPS_ORDER: bool = false;
-    /// Adds an item.
-    fn push(&mut self, item: Self::Item);
-    /// Takes the next one.
-    fn pop(&mut self) -> Option<Self::Item>;
-    /// Takes back one that was given to somebody when there was no other: what is kept now was pushed later.
-    fn unpop(&mut self, item: Self::Item) {
-        self.push(item);
+pub trait Store: Default + sealed::Keep {}
+
+#[expect(unnameable_types, reason = "so that nobody else can keep items")]
+pub(crate) mod sealed {
+    /// An item, and how many were put before it.
+    #[derive(Debug)]
+    pub struct Numbered<T> {
+        pub(crate) number: u64,
+        pub(crate) item: T,
     }
-    /// How many there are.
-    fn len(&self) -> usize;
-    /// Whether there is none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
+
+    /// What a [`Store`](super::Store) does, for the queue alone.
+    pub trait Keep {
+        /// What is kept.
+        type Item;
+        /// Whether what was put earlier always comes first.
+        const KEEPS_ORDER: bool = false;
+        /// Adds an item. Its number is the greatest so far, unless it comes back from somebody who was given it.
+        fn push(&mut self, item: Numbered<Self::Item>);
+        /// Takes the next one.
+        fn pop(&mut self) -> Option<Numbered<Self::Item>>;
+        /// How many there are.
+        fn len(&self) -> usize;
+        /// Whether there is none.
+        fn is_empty(&self) -> bool {
+            self.len() == 0
+        }
     }
 }
 
+use sealed::{Keep, Numbered};
+
 /// The first in is the first out.
 #[derive(Debug)]
-pub struct Fifo<T>(VecDeque<T>);
+pub struct Fifo<T>(VecDeque<Numbered<T>>);
 
 /// The last in is the first out.
 #[derive(Debug)]
-pub struct Lifo<T>(Vec<T>);
+pub struct Lifo<T>(Vec<Numbered<T>>);
 
-/// The least is the first out. Items that are equal come in no particular order.
+/// The least is the first out, and of those that are equal the one that was put first.
 ///
-/// They are compared under the queue's lock: a comparison that uses the queue waits for itself.
+/// They are compared under the queue's lock: a comparison that uses the queue waits for itself, and one that panics may lose an item.
 #[derive(Debug)]
-pub struct Priority<T: Ord>(BinaryHeap<Reverse<T>>);
+pub struct Priority<T: Ord>(BinaryHeap<Reverse<Ranked<T>>>);
 
 impl<T> Default for Fifo<T> {
     fn default() -> Self {
@@ -45,20 +56,24 @@ impl<T> Default for Fifo<T> {
     }
 }
 
-impl<T> Store for Fifo<T> {
+impl<T> Store for Fifo<T> {}
+
+impl<T> Keep for Fifo<T> {
     type Item = T;
     const KEEPS_ORDER: bool = true;
 
-    fn push(&mut self, item: T) {
-        self.0.push_back(item);
+    fn push(&mut self, item: Numbered<T>) {
+        match self.0.back() {
+            Some(last) if last.number > item.number => {
+                let place = self.0.partition_point(|kept| kept.number < item.number);
+                self.0.insert(place, item);
+            }
+            _ => self.0.push_back(item),
+        }
     }
 
-    fn pop(&mut self) -> Option<T> {
+    fn pop(&mut self) -> Option<Numbered<T>> {
         self.0.pop_front()
-    }
-
-    fn unpop(&mut self, item: T) {
-        self.0.push_front(item);
     }
 
     fn len(&self) -> usize {
@@ -72,19 +87,23 @@ impl<T> Default for Lifo<T> {
     }
 }
 
-impl<T> Store for Lifo<T> {
+impl<T> Store for Lifo<T> {}
+
+impl<T> Keep for Lifo<T> {
     type Item = T;
 
-    fn push(&mut self, item: T) {
-        self.0.push(item);
+    fn push(&mut self, item: Numbered<T>) {
+        match self.0.last() {
+            Some(last) if last.number > item.number => {
+                let place = self.0.partition_point(|kept| kept.number < item.number);
+                self.0.insert(place, item);
+            }
+            _ => self.0.push(item),
+        }
     }
 
-    fn pop(&mut self) -> Option<T> {
+    fn pop(&mut self) -> Option<Numbered<T>> {
         self.0.pop()
-    }
-
-    fn unpop(&mut self, item: T) {
-        self.0.insert(0, item);
     }
 
     fn len(&self) -> usize {
@@ -98,18 +117,45 @@ impl<T: Ord> Default for Priority<T> {
     }
 }
 
-impl<T: Ord> Store for Priority<T> {
+impl<T: Ord> Store for Priority<T> {}
+
+impl<T: Ord> Keep for Priority<T> {
     type Item = T;
 
-    fn push(&mut self, item: T) {
-        self.0.push(Reverse(item));
+    fn push(&mut self, item: Numbered<T>) {
+        self.0.push(Reverse(Ranked(item)));
     }
 
-    fn pop(&mut self) -> Option<T> {
-        self.0.pop().map(|Reverse(item)| item)
+    fn pop(&mut self) -> Option<Numbered<T>> {
+        self.0.pop().map(|Reverse(Ranked(item))| item)
     }
 
     fn len(&self) -> usize {
         self.0.len()
     }
 }
+
+/// An item by its rank: its own order, then that of putting.
+#[derive(Debug)]
+struct Ranked<T>(Numbered<T>);
+
+impl<T: Ord> Ord for Ranked<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let own = self.0.item.cmp(&other.0.item);
+        own.then(self.0.number.cmp(&other.0.number))
+    }
+}
+
+impl<T: Ord> PartialOrd for Ranked<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T: Ord> PartialEq for Ranked<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<T: Ord> Eq for Ranked<T> {}

@@ -4,6 +4,7 @@
 //! * INV-1: while somebody waits for an item, nothing is in store.
 //! * INV-2: while somebody waits for room, there is none: items and promised places are as many as the capacity, or more.
 //! * INV-3: a place is promised to whoever was served as `Placed` and has not been polled since.
+//! * INV-4: nobody who gets is told that the queue is closed while an item may come back: as long as one is given.
 //!
 //! Whoever waits for an item gets it put into its own place in the line; it gives it back when it goes away. Whoever waits for room is
 //! promised a place, and puts when it is polled: a future that was dropped before it said so has put nothing. Where the capacity is
@@ -12,6 +13,7 @@
 use std::mem;
 
 use super::store::Store;
+use super::store::sealed::Numbered;
 use crate::sync::{Acquire, AtomicBool, Relaxed, Release, mutated};
 use crate::until::Condition;
 use crate::wait_list::{Ends, Left, Locked, Primitive, WaitList};
@@ -33,6 +35,10 @@ pub(super) struct Content<S> {
     pub(super) store: S,
     /// Places that were promised.
     promised: usize,
+    /// Items that somebody was given who has not been polled since.
+    given: usize,
+    /// How many were put.
+    number: u64,
     pub(super) is_closed: bool,
     /// Whatever comes back is thrown away.
     is_thrown_away: bool,
@@ -57,7 +63,7 @@ impl AllDone {
 /// What a future waits with, and what it was served.
 pub(super) enum Stake<T> {
     /// For an item. Served with none: the queue is closed.
-    Get(Option<T>),
+    Get(Option<Numbered<T>>),
     /// For room.
     Put(T),
     /// Served: a place was promised.
@@ -90,13 +96,17 @@ impl<S: Store> Primitive for Trade<S> {
     fn on_leave(line: &mut Locked<'_, Self>, left: Left<Self::Value>) -> Option<Self::Value> {
         match left {
             Left::Served(Stake::Get(Some(item))) => {
-                if line.guarded().is_thrown_away {
-                    return Some(Stake::Get(Some(item)));
-                }
-                if !mutated("turn-kept") {
-                    give_back(line, item);
-                }
-                None
+                let thrown_away = line.guarded().is_thrown_away;
+                let rest = if thrown_away {
+                    Some(Stake::Get(Some(item)))
+                } else {
+                    if !mutated("turn-kept") {
+                        give_back(line, item);
+                    }
+                    None
+                };
+                claimed(line);
+                rest
             }
             Left::Served(Stake::Placed(item)) => {
                 line.guarded().promised -= 1;
@@ -114,7 +124,7 @@ impl<S: Store> Primitive for Trade<S> {
             Stake::Get(Some(item)) => {
                 // It had been put, so that it was to be done.
                 let _ = list.done(1);
-                list.open.undelivered(item);
+                list.open.undelivered(item.item);
             }
             Stake::Put(item) | Stake::Placed(item) | Stake::Refused(item) => {
                 list.open.undelivered(item);
@@ -134,8 +144,8 @@ impl<S: Store> Trade<S> {
 
     pub(super) fn undelivered_all(&self, mut rest: S) {
         if self.on_undelivered.is_some() {
-            while let Some(item) = rest.pop() {
-                self.undelivered(item);
+            while let Some(kept) = rest.pop() {
+                self.undelivered(kept.item);
             }
         }
     }
@@ -151,6 +161,8 @@ impl<S: Store> WaitList<Trade<S>> {
         let content = Content {
             store: S::default(),
             promised: 0,
+            given: 0,
+            number: 0,
             is_closed: false,
             is_thrown_away: false,
             unfinished: 0,
@@ -189,7 +201,11 @@ impl<S: Store> WaitList<Trade<S>> {
             S::default()
         };
         if !mem::replace(&mut content.is_closed, true) && !mutated("close-untold") {
-            self.serve_all_in(GET, locked, |_| {});
+            if locked.guarded().given == 0 || mutated("closed-early") {
+                self.serve_all_in(GET, locked, |_| {});
+            } else {
+                drop(locked);
+            }
             self.serve_all_in(PUT, self.lock(), |stake| {
                 *stake = match mem::replace(stake, Stake::Taken) {
                     Stake::Put(item) => Stake::Refused(item),
@@ -216,17 +232,13 @@ pub(super) fn put<S: Store>(line: &mut Locked<'_, Trade<S>>, item: S::Item) -> P
     if line.waiting_in(PUT) > 0 {
         return Put::Full(item);
     }
-    let item = match hand_over(line, item) {
-        None => {
-            count(line);
-            return Put::Done;
-        }
-        Some(item) => item,
-    };
-    if !has_room(line) {
+    if line.waiting_in(GET) == 0 && !has_room(line) {
         return Put::Full(item);
     }
-    line.guarded().store.push(item);
+    let item = number(line, item);
+    if let Some(item) = hand_over(line, item) {
+        line.guarded().store.push(item);
+    }
     count(line);
     Put::Done
 }
@@ -237,6 +249,7 @@ pub(super) fn put_placed<S: Store>(line: &mut Locked<'_, Trade<S>>, item: S::Ite
     if line.guarded().is_closed {
         return Put::Closed(item);
     }
+    let item = number(line, item);
     match hand_over(line, item) {
         // Its place is free.
         None => promise(line),
@@ -248,9 +261,9 @@ pub(super) fn put_placed<S: Store>(line: &mut Locked<'_, Trade<S>>, item: S::Ite
 
 /// Gets without waiting. Nobody overtakes those who wait for an item: where somebody does, there is none, by INV-1.
 pub(super) fn get<S: Store>(line: &mut Locked<'_, Trade<S>>) -> Got<S::Item> {
-    if let Some(item) = line.guarded().store.pop() {
+    if let Some(kept) = line.guarded().store.pop() {
         promise(line);
-        return Got::Item(item);
+        return Got::Item(kept.item);
     }
     if line.open.capacity == 0 {
         if let Some(item) = take_over(line) {
@@ -258,7 +271,8 @@ pub(super) fn get<S: Store>(line: &mut Locked<'_, Trade<S>>) -> Got<S::Item> {
             return Got::Item(item);
         }
     }
-    if line.guarded().is_closed {
+    let content = line.guarded();
+    if content.is_closed && (content.given == 0 || mutated("closed-early")) {
         Got::Closed
     } else {
         Got::Empty
@@ -266,24 +280,48 @@ pub(super) fn get<S: Store>(line: &mut Locked<'_, Trade<S>>) -> Got<S::Item> {
 }
 
 /// What somebody gets who was given an item: another one, if one was put since that comes before it.
-pub(super) fn in_order<S: Store>(list: &WaitList<Trade<S>>, item: S::Item) -> S::Item {
-    if S::KEEPS_ORDER {
-        return item;
-    }
+pub(super) fn claim<S: Store>(list: &WaitList<Trade<S>>, item: Numbered<S::Item>) -> S::Item {
     let mut line = list.lock();
+    claimed(&mut line);
     let store = &mut line.guarded().store;
-    store.unpop(item);
+    if S::KEEPS_ORDER || store.is_empty() {
+        return item.item;
+    }
+    store.push(item);
     match store.pop() {
-        Some(item) => item,
+        Some(kept) => kept.item,
         None => unreachable!("one was put just now"),
     }
 }
 
+/// Somebody who was given an item has come for it, or has gone away.
+fn claimed<S: Store>(line: &mut Locked<'_, Trade<S>>) {
+    let content = line.guarded();
+    content.given -= 1;
+    if content.is_closed && content.given == 0 {
+        // Nothing comes back any more (INV-4).
+        while line.serve_in(GET) {}
+    }
+}
+
+fn number<S: Store>(line: &mut Locked<'_, Trade<S>>, item: S::Item) -> Numbered<S::Item> {
+    let number = &mut line.guarded().number;
+    *number += 1;
+    Numbered {
+        number: *number,
+        item,
+    }
+}
+
 /// Gives the item to the first who waits for one. Gives it back if nobody does.
-fn hand_over<S: Store>(line: &mut Locked<'_, Trade<S>>, item: S::Item) -> Option<S::Item> {
+fn hand_over<S: Store>(
+    line: &mut Locked<'_, Trade<S>>,
+    item: Numbered<S::Item>,
+) -> Option<Numbered<S::Item>> {
     let mut item = Some(item);
     let given = line.first_in(GET, |stake| *stake = Stake::Get(item.take()));
     if given.is_some() {
+        line.guarded().given += 1;
         line.serve_in(GET);
     }
     item
@@ -300,9 +338,9 @@ fn take_over<S: Store>(line: &mut Locked<'_, Trade<S>>) -> Option<S::Item> {
 }
 
 /// Somebody goes away who was given an item.
-fn give_back<S: Store>(line: &mut Locked<'_, Trade<S>>, item: S::Item) {
+fn give_back<S: Store>(line: &mut Locked<'_, Trade<S>>, item: Numbered<S::Item>) {
     if let Some(item) = hand_over(line, item) {
-        line.guarded().store.unpop(item);
+        line.guarded().store.push(item);
     }
 }
 

@@ -19,6 +19,7 @@ use super::watch::Watch;
 use crate::context::{InContext, carrying};
 use crate::global;
 use crate::task::{Scope, Task, TaskError, TaskRef, scope};
+use crate::time::{Due, deadline};
 
 /// A runtime, shared: clone it into other threads, and spawn from there.
 ///
@@ -148,7 +149,10 @@ impl Handle {
             None => self.spawn_bare(future, meta),
             // In a box: one more future to compile for each output, and not for each future.
             Some(inherited) => {
-                let future: Pin<Box<dyn Future<Output = F::Output> + Send>> = Box::pin(future);
+                let future: Pin<Box<dyn Future<Output = F::Output> + Send>> = match deadline() {
+                    Some(at) => Box::pin(Due::at(at, future)),
+                    None => Box::pin(future),
+                };
                 self.spawn_bare(InContext::new(inherited, future), meta)
             }
         }

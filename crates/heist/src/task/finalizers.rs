@@ -12,13 +12,13 @@ use heist_core::error::{ExceptionContext, ExceptionKind, drop_quietly, guarded};
 
 use super::{Builder, Cancelled, TaskRef, catch_cancel, try_current};
 use crate::shim::{Lock, caught, mutated};
-use crate::time::timeout;
+use crate::time::{timeout, without_deadline};
 
 /// Clean-up of a block that is cancelled, fails or is done: futures, the last one first.
 ///
 /// [`run`](Self::run) runs a body, which [defers](Self::defer_async) its clean-up as it goes. When the body is over, or the task is asked to
 /// cancel, the body is dropped, and then the clean-up runs; only then `run` returns, or passes the request on. Requests that come
-/// meanwhile wait. An [`abort`](super::Task::abort) waits for nothing: what is left is dropped.
+/// meanwhile wait, and a [deadline](crate::time::with_deadline) that is over does not count. An [`abort`](super::Task::abort) waits for nothing: what is left is dropped.
 ///
 /// # Examples
 ///
@@ -85,7 +85,7 @@ impl List {
                 limit => drop(timeout(limit, all).await),
             }
         };
-        let mut all = pin!(all);
+        let mut all = pin!(without_deadline(all));
         let mut request = None;
         while let Err(cancelled) = catch_cancel(all.as_mut()).await {
             request = request.or(Some(cancelled));
