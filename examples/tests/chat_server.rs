@@ -7,17 +7,14 @@
 mod chat;
 mod support;
 
-use std::future::{Future, poll_fn};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::pin::pin;
 use std::process::Command;
-use std::task::Poll;
 use std::time::Duration;
 
 use chat::{Rooms, client};
 use futures_lite::{AsyncBufReadExt, AsyncWriteExt, StreamExt};
-use support::{Program, example};
+use support::{Cut, Program, example};
 
 struct Client {
     stream: TcpStream,
@@ -143,20 +140,6 @@ fn who_does_not_read_keeps_nobody_from_talking_and_is_told_what_it_missed() {
     drop(server);
 }
 
-/// Polls a future so many times at most, and drops it then. Whether it was over.
-async fn polled(times: usize, future: impl Future<Output = ()>) -> bool {
-    let mut future = pin!(future);
-    let mut left = times;
-    poll_fn(|cx| {
-        if left == 0 {
-            return Poll::Ready(false);
-        }
-        left -= 1;
-        future.as_mut().poll(cx).map(|()| true)
-    })
-    .await
-}
-
 #[test]
 fn a_client_that_is_dropped_at_any_await_leaves_no_room_and_no_receiver() {
     // One thread: each answer takes another poll.
@@ -178,7 +161,8 @@ fn a_client_that_is_dropped_at_any_await_leaves_no_room_and_no_receiver() {
                 let _ = answers.next().await;
             });
             let (stream, _) = listener.accept().await.unwrap();
-            let over = polled(times, client(stream, rooms.clone())).await;
+            let client = client(stream, rooms.clone());
+            let over = Cut::Dropped.after(times, client).await.is_some();
             assert_eq!(rooms.len(), 0);
             script.await.unwrap();
             over

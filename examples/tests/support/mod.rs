@@ -1,12 +1,20 @@
 //! Starts the examples, which `cargo test` has built beside the tests, and never waits for one without a limit.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses a part of it"
+)]
+
+mod cut;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+pub(crate) use cut::{Cut, until};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -30,7 +38,8 @@ pub(crate) fn example(name: &str) -> Command {
 /// A program that runs, and what it prints.
 pub(crate) struct Program {
     child: Child,
-    output: BufReader<ChildStdout>,
+    /// `None`: nobody reads it.
+    output: Option<BufReader<ChildStdout>>,
 }
 
 impl Program {
@@ -39,7 +48,7 @@ impl Program {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let output = child.stdout.take().map(BufReader::new);
         Self { child, output }
     }
 
@@ -51,7 +60,7 @@ impl Program {
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         assert_ne!(
-            self.output
+            self.reader()
                 .read_line(&mut line)
                 .expect("the program prints"),
             0,
@@ -60,24 +69,43 @@ impl Program {
         line
     }
 
+    fn reader(&mut self) -> &mut BufReader<ChildStdout> {
+        self.output.as_mut().expect("a pipe")
+    }
+
     /// Its standard error, which is a pipe if the command says so.
     pub(crate) fn errors(&mut self) -> impl BufRead + use<> {
         BufReader::new(self.child.stderr.take().expect("a pipe"))
     }
 
+    /// Its standard input, which is a pipe if the command says so.
+    pub(crate) fn input(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("a pipe")
+    }
+
     /// What it prints from now on, and how it ends.
     pub(crate) fn finish(mut self) -> (String, ExitStatus) {
+        let status = self.end();
+        let mut rest = String::new();
+        self.reader().read_to_string(&mut rest).expect("text");
+        (rest, status)
+    }
+
+    /// How it ends if nobody reads what it prints.
+    pub(crate) fn leave(mut self) -> ExitStatus {
+        self.output = None;
+        self.end()
+    }
+
+    fn end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + LIMIT;
-        let status = loop {
+        loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
-                break status;
+                return status;
             }
             assert!(Instant::now() < deadline, "the program does not end");
             thread::sleep(Duration::from_millis(5));
-        };
-        let mut rest = String::new();
-        self.output.read_to_string(&mut rest).expect("text");
-        (rest, status)
+        }
     }
 }
 
