@@ -11,6 +11,7 @@ use crate::project::{self, cargo, name};
 const ARGUMENTS: &[(&str, &[&str])] = &[
     ("chat_server", &["0", "--demo"]),
     ("http_server", &["--load", "2", "--port", "0"]),
+    ("pipeline", &["README.md", "CHANGELOG.md"]),
 ];
 
 /// An example ends within this time.
