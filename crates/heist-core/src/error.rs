@@ -216,6 +216,13 @@ pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
         text
     } else if let Some(text) = payload.downcast_ref::<String>() {
         text
+    } else if let Some(error) = payload.downcast_ref::<TaskError>() {
+        // With which a `block_on` unwinds.
+        match error.reason() {
+            Some(reason) => reason,
+            None if error.is_runtime_gone() => "it waited on a runtime that is gone",
+            None => "it waited, and was cancelled",
+        }
     } else {
         "a panic without a message"
     }

@@ -33,6 +33,7 @@ use heist_scheduler::{Scheduler, SystemPlatform};
 use crate::shim;
 use crate::task::{Scope, Task};
 use handle::Engine;
+pub(crate) use handle::output;
 
 pub use crate::global::BuildGlobalError;
 pub use builder::{Builder, EnvironmentError};

@@ -48,12 +48,12 @@ mod token;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use heist_core::task::Meta;
 use heist_core::variables;
 
-use crate::runtime::Handle;
+use crate::runtime::{Handle, output};
 use crate::shim;
 use heist_scheduler::Scheduler;
 
@@ -387,17 +387,20 @@ impl Builder {
 
 /// How a thread waits for a task: what core asks of the runtime for [`Task::wait_blocking`].
 pub(crate) fn wait_on_thread(poll: &mut dyn FnMut(&mut Context<'_>) -> bool) {
-    let ready = std::future::poll_fn(|cx| {
-        if poll(cx) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+    let mut ready = std::future::poll_fn(|cx| match poll(cx) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
     });
-    match Handle::try_current() {
-        Some(handle) => handle.block_on(ready),
+    let Some(handle) = Handle::try_current() else {
         // No runtime misses this thread, and none is needed to wait for one.
-        None => shim::wait(ready),
+        return shim::wait(ready);
+    };
+    if let Err(error) = handle.try_block_on(&mut ready, Meta::caller()) {
+        // What has come is not lost because the runtime goes away at the same time.
+        let mut cx = Context::from_waker(Waker::noop());
+        if error.is_panic() || Pin::new(&mut ready).poll(&mut cx).is_pending() {
+            output(Err(error))
+        }
     }
 }
 

@@ -9,8 +9,12 @@ use std::future::pending;
 use std::io;
 use std::sync::Arc;
 
-use heist::task::{Policy, StartError, TaskGroup, catch_cancel, yield_now};
-use support::{Drops, bounded, runtime};
+use futures_lite::StreamExt;
+use heist::promise;
+use heist::task::{
+    BoxError, Child, Policy, StartError, TaskGroup, as_completed, catch_cancel, yield_now,
+};
+use support::{Drops, bounded, lone_worker, runtime};
 
 fn boom(name: &str) -> Result<(), io::Error> {
     Err(io::Error::other(name.to_owned()))
@@ -151,5 +155,65 @@ fn a_child_knows_where_and_as_what_it_was_spawned() {
                 Ok(())
             }))
             .unwrap();
+    });
+}
+
+#[test]
+fn a_child_that_passes_on_a_cancellation_has_not_failed() {
+    bounded(|| {
+        // That the group is ending.
+        let result = lone_worker().block_on(TaskGroup::run(async |group: TaskGroup| {
+            let own = group.clone();
+            let child = group.spawn(async move {
+                own.cancel();
+                own.spawn(async {})?;
+                Ok::<_, BoxError>(())
+            })?;
+            Ok(child.await?)
+        }));
+        assert!(result.unwrap_err().is_cancelled());
+        // That a sibling was cancelled: by somebody, or with the group.
+        for with_the_group in [false, true] {
+            let result = runtime(2).block_on(TaskGroup::run(async |group: TaskGroup| {
+                let sibling = group.spawn(pending::<()>())?;
+                let task = sibling.task_ref();
+                let (begins, begun) = promise();
+                let awaits = group.spawn(async move {
+                    let _ = begins.set_result(());
+                    sibling.await
+                })?;
+                begun.await?;
+                if with_the_group {
+                    group.cancel();
+                    pending::<()>().await;
+                }
+                task.cancel();
+                let error = awaits.await.unwrap_err();
+                assert!(error.is_cancelled(), "{error}");
+                Ok(())
+            }));
+            match result {
+                Ok(()) => assert!(!with_the_group),
+                Err(error) => assert!(with_the_group && error.is_cancelled(), "{error}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn children_are_tasks_for_the_combinators() {
+    bounded(|| {
+        let sum = runtime(2).block_on(TaskGroup::run(async |group: TaskGroup| {
+            let children: Result<Vec<_>, _> = (1..=3)
+                .map(|number| group.spawn(async move { Ok::<_, BoxError>(number) }))
+                .collect();
+            let mut tasks = as_completed(children?.into_iter().map(Child::into_task));
+            let mut sum = 0;
+            while let Some(task) = tasks.next().await {
+                sum += task.await??;
+            }
+            Ok(sum)
+        }));
+        assert_eq!(sum.unwrap(), 6);
     });
 }

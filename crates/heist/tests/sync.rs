@@ -292,3 +292,22 @@ fn a_lock_that_is_always_free_takes_part_in_the_budget() {
         runtime.block_on(busy).unwrap();
     });
 }
+
+#[test]
+fn what_a_thread_was_served_is_not_lost_at_the_end_of_its_runtime() {
+    bounded(|| {
+        for _ in 0..50 {
+            let queue = Arc::new(Queue::<u8>::bounded(1));
+            queue.try_put(1).unwrap();
+            let runtime = runtime(2);
+            let (waits, its_queue) = (Arc::clone(&queue), Arc::clone(&queue));
+            let job = runtime.spawn_blocking(move || its_queue.put_blocking(2).is_err());
+            while !format!("{waits:?}").contains("putting: 1") {
+                std::thread::yield_now();
+            }
+            queue.close();
+            drop(runtime);
+            assert!(job.wait_blocking().unwrap(), "it was told so before");
+        }
+    });
+}

@@ -223,12 +223,20 @@ impl Handle {
     }
 
     pub(crate) fn block_on_with<F: Future>(&self, future: F, meta: Meta) -> F::Output {
+        output(self.try_block_on(future, meta))
+    }
+
+    /// The same, and that it was cancelled or has panicked is an error.
+    pub(crate) fn try_block_on<F: Future>(
+        &self,
+        future: F,
+        meta: Meta,
+    ) -> Result<F::Output, TaskError> {
         let future = InContext::new(Inherited::here(), future);
-        let result = match &self.engine {
+        match &self.engine {
             Engine::Multi(scheduler) => scheduler.block_on(future, meta),
             Engine::Local(local) => local.block_on(future, meta),
-        };
-        output(result)
+        }
     }
 
     /// Runs `f`, whose tasks may borrow what is outside of it, and waits for them.
@@ -423,7 +431,7 @@ impl Handle {
 }
 
 /// What a root gave, or the end of who waits for it.
-pub(super) fn output<T>(result: Result<T, TaskError>) -> T {
+pub(crate) fn output<T>(result: Result<T, TaskError>) -> T {
     match result {
         Ok(output) => output,
         // The panic hook has spoken when the root panicked, and has nothing to say about a cancellation.

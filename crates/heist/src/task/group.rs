@@ -14,7 +14,7 @@ use heist_core::task::Meta;
 use heist_sync::{OwnedPermit, Semaphore, oneshot};
 
 use self::run::Run;
-use self::state::{Phase, Shared, Ticket};
+use self::state::{Shared, Ticket};
 use super::{Builder, Task, TaskRef, try_current};
 use crate::shim::{Lock, caught};
 
@@ -117,6 +117,9 @@ impl TaskGroup {
     }
 
     /// Spawns a child.
+    ///
+    /// It fails if it gives an error or panics. One that was cancelled has not failed, nor has one that passes on that another
+    /// task was cancelled, or that the group is ending.
     ///
     /// # Errors
     ///
@@ -277,7 +280,7 @@ impl TaskGroup {
 
     /// Whether nobody can be spawned any more.
     pub fn is_closed(&self) -> bool {
-        self.shared.state.lock().phase != Phase::Open
+        self.shared.is_ending()
     }
 
     fn try_place(&self) -> Result<Option<OwnedPermit>, SpawnError> {
@@ -435,7 +438,11 @@ impl Ticket {
             Ok(Err(error)) => Err(ChildError::failed(task.as_ref(), error)),
             Err(payload) => Err(ChildError::panicked(task.as_ref(), payload)),
         };
-        if counts {
+        // Whoever passes on that another task was cancelled, or that the group is ending, is cancelled by that.
+        let passed_on = result.as_ref().is_err_and(|error| {
+            error.is_cancelled() || (error.is_closed() && self.shared.is_ending())
+        });
+        if counts && !passed_on {
             self.shared
                 .ended(self.child, result.as_ref().err().cloned());
         }
@@ -489,6 +496,11 @@ impl<T> Child<T> {
     /// Asks it to end. That is no failure.
     pub fn cancel(&self) -> bool {
         self.0.cancel()
+    }
+
+    /// The task itself: for [`as_completed`](super::as_completed), [`wait`](super::wait()), [`gather`](super::gather), and what else takes tasks.
+    pub fn into_task(self) -> Task<Result<T, ChildError>> {
+        self.0
     }
 }
 

@@ -46,6 +46,14 @@ impl ChildError {
         Self::new(task, Cause::Panicked(message, Lock::new(Some(payload))))
     }
 
+    /// Whether it is, or passes on, that a group takes no more children.
+    pub(super) fn is_closed(&self) -> bool {
+        match &self.0.cause {
+            Cause::Failed(error) => is_closed(error),
+            _ => false,
+        }
+    }
+
     pub(super) fn of_body(error: BoxError) -> Self {
         Self::new(None, Cause::Failed(error))
     }
@@ -70,9 +78,13 @@ impl ChildError {
         self.0.task.as_ref().map(|(_, name)| name.as_str())
     }
 
-    /// Whether the child was cancelled. That is no failure of its group.
+    /// Whether the child was cancelled, or has passed on that another task was. That is no failure of its group.
     pub fn is_cancelled(&self) -> bool {
-        matches!(&self.0.cause, Cause::Ended(error) if error.is_cancelled())
+        match &self.0.cause {
+            Cause::Ended(error) => error.is_cancelled(),
+            Cause::Failed(error) => is_cancelled(error),
+            Cause::Panicked(..) => false,
+        }
     }
 
     /// Whether it panicked.
@@ -99,6 +111,22 @@ impl ChildError {
             Cause::Failed(error) => error.downcast_ref(),
             _ => None,
         }
+    }
+}
+
+/// Whether an error says that a task was cancelled.
+pub(super) fn is_cancelled(error: &BoxError) -> bool {
+    match error.downcast_ref::<ChildError>() {
+        Some(error) => error.is_cancelled(),
+        None => (error.downcast_ref()).is_some_and(TaskError::is_cancelled),
+    }
+}
+
+/// Whether an error says that a group takes no more children.
+pub(super) fn is_closed(error: &BoxError) -> bool {
+    match error.downcast_ref::<ChildError>() {
+        Some(error) => error.is_closed(),
+        None => error.downcast_ref() == Some(&SpawnError::Closed),
     }
 }
 
@@ -145,6 +173,11 @@ impl GroupError {
     /// The errors, in the order in which they came.
     pub fn errors(&self) -> &[ChildError] {
         &self.0
+    }
+
+    /// The same, to keep.
+    pub fn into_errors(self) -> Vec<ChildError> {
+        self.0
     }
 
     /// Whether nothing failed, and the group was cancelled by [`cancel`](crate::task::TaskGroup::cancel).

@@ -6,8 +6,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
+use super::error::{is_cancelled, is_closed};
 use super::state::Shared;
-use super::{BoxError, ChildError, GroupError, SpawnError};
+use super::{BoxError, ChildError, GroupError};
 use crate::shim::{caught, mutated};
 use crate::task::{Cancelled, catch_cancel, current};
 
@@ -60,11 +61,11 @@ impl Run {
         let mut state = self.shared.state.lock();
         let mut unwanted = None;
         if let Some(error) = failed {
-            // The body may pass on what a child has told already, or that the group takes nobody because it is being cancelled.
+            // The body may pass on what a child has told already, or that the group is being cancelled.
             let known =
                 |known: &ChildError| error.downcast_ref().is_some_and(|error| known.is(error));
-            let closed = state.cuts_body && error.downcast_ref() == Some(&SpawnError::Closed);
-            if closed || state.errors.iter().any(known) {
+            let ending = state.cuts_body && (is_closed(&error) || is_cancelled(&error));
+            if ending || state.errors.iter().any(known) {
                 unwanted = Some(error);
             } else {
                 state.errors.push(ChildError::of_body(error));

@@ -134,6 +134,11 @@ impl Shared {
         }
     }
 
+    /// Whether nobody can be spawned any more.
+    pub(super) fn is_ending(&self) -> bool {
+        self.state.lock().phase != Phase::Open
+    }
+
     /// Whether no child is left. Then nobody can be spawned any more.
     pub(super) fn close(&self) -> bool {
         let mut state = self.state.lock();
