@@ -31,8 +31,15 @@ pub(crate) fn with_driver<R>(f: impl FnOnce(&IoDriver) -> R) -> io::Result<R> {
 
 /// The time by the clock of the current runtime; outside of any, by the machine's.
 pub(crate) fn now() -> Instant {
-    with_current(|runtime| runtime.map(|runtime| runtime.platform().now()))
-        .unwrap_or_else(Instant::now)
+    with_current(|runtime| runtime.map(|runtime| now_of(&**runtime))).unwrap_or_else(Instant::now)
+}
+
+/// The time by the clock of this runtime.
+pub fn now_of(runtime: &dyn RuntimeContext) -> Instant {
+    match runtime.driver().as_any().downcast_ref() {
+        Some(driver) => IoDriver::now(driver),
+        None => runtime.platform().now(),
+    }
 }
 
 /// A random time of `most` at most.

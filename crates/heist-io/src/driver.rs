@@ -12,6 +12,7 @@
 use crate::reactor::{Deadline, Reactor};
 use crate::sync::{Arc, AtomicU64, Relaxed};
 use crate::timer::{NEVER, Timers, nanos_since};
+use crate::virtual_time::VirtualTime;
 use heist_core::driver::{Driver, Wait};
 use heist_core::platform::Platform;
 use std::any::Any;
@@ -26,6 +27,7 @@ pub struct IoDriver {
     platform: Arc<dyn Platform>,
     epoch: Instant,
     lead: Lead,
+    virtual_time: Option<Arc<VirtualTime>>,
 }
 
 impl IoDriver {
@@ -35,9 +37,29 @@ impl IoDriver {
     ///
     /// What the operating system says when it cannot make a poller.
     pub fn new(shards: usize, platform: Arc<dyn Platform>) -> io::Result<Arc<Self>> {
+        Self::with_time(shards, platform, None)
+    }
+
+    /// The same with a clock that jumps to the next timer when nothing else goes on.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn with_virtual_time(shards: usize, platform: Arc<dyn Platform>) -> io::Result<Arc<Self>> {
+        let time = VirtualTime::new(platform.now());
+        Self::with_time(shards, platform, Some(time))
+    }
+
+    fn with_time(
+        shards: usize,
+        platform: Arc<dyn Platform>,
+        virtual_time: Option<Arc<VirtualTime>>,
+    ) -> io::Result<Arc<Self>> {
         let reactor = Arc::new(Reactor::new()?);
         let unpark = Arc::clone(&reactor);
-        let epoch = platform.now();
+        let epoch = virtual_time
+            .as_ref()
+            .map_or_else(|| platform.now(), |time| time.now());
         let timers = Timers::new(shards, epoch, Box::new(move || unpark.unpark()));
         Ok(Arc::new(Self {
             reactor,
@@ -45,6 +67,7 @@ impl IoDriver {
             platform,
             epoch,
             lead: Lead(AtomicU64::new(0)),
+            virtual_time,
         }))
     }
 
@@ -58,7 +81,14 @@ impl IoDriver {
 
     /// The time by which timers fire.
     pub(crate) fn now(&self) -> Instant {
-        self.platform.now()
+        match &self.virtual_time {
+            None => self.platform.now(),
+            Some(time) => time.now(),
+        }
+    }
+
+    pub(crate) fn virtual_time(&self) -> Option<&Arc<VirtualTime>> {
+        self.virtual_time.as_ref()
     }
 
     /// An instant as the wheels count it: ns since the driver was made.
@@ -78,7 +108,22 @@ impl IoDriver {
         }
         match self.timers.before_sleep(limit) {
             NEVER => self.reactor.wait(None, || self.timers.after_sleep()),
-            until => self.wait_until(until),
+            until if self.virtual_time.is_none() => self.wait_until(until),
+            // Armed since the plan was looked at.
+            until => self.wait_until(until.min(self.nanos(self.now() + MOMENT))),
+        }
+    }
+
+    /// The same where the time is virtual: if nothing else goes on, the next step instead of a sleep.
+    #[cold]
+    fn wait_virtually(&self, time: &VirtualTime, wait: Wait) -> usize {
+        if wait == Wait::Never || !time.has_plan(self.timers.next_deadline()) {
+            return self.wait(wait);
+        }
+        match self.reactor.poll() {
+            0 if time.is_quiet() => time.step(self.timers.next_deadline()),
+            0 => self.wait(Wait::Until(self.now() + MOMENT)),
+            woken => woken,
         }
     }
 
@@ -95,6 +140,9 @@ impl IoDriver {
         woken
     }
 }
+
+/// Until somebody who runs while the time is virtual is looked at again.
+const MOMENT: Duration = Duration::from_micros(100);
 
 /// How much earlier than asked for the sleeper sets its timer.
 ///
@@ -138,7 +186,10 @@ impl Lead {
 
 impl Driver for IoDriver {
     fn turn(&self, _shard: usize, wait: Wait) -> usize {
-        let woken = self.wait(wait);
+        let woken = match &self.virtual_time {
+            None => self.wait(wait),
+            Some(time) => self.wait_virtually(time, wait),
+        };
         if self.timers.next_deadline() == NEVER {
             return woken;
         }

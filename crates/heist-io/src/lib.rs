@@ -58,6 +58,7 @@ pub mod timer;
 #[cfg(feature = "tokio-io")]
 #[allow(unsafe_code, reason = "tokio's buffers give out uninitialised memory")]
 mod tokio_io;
+pub mod virtual_time;
 #[doc(hidden)]
 pub mod wake;
 

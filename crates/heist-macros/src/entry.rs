@@ -140,7 +140,7 @@ impl Kind {
     fn options(self) -> &'static str {
         match self {
             Self::Main => "`worker_threads`, `local`, `crate`",
-            Self::Test => "`worker_threads`, `timeout`, `local`, `crate`",
+            Self::Test => "`worker_threads`, `timeout`, `local`, `virtual_time`, `crate`",
         }
     }
 }
@@ -151,6 +151,7 @@ struct Options {
     worker_threads: Option<(usize, Span)>,
     timeout: Option<Duration>,
     local: bool,
+    virtual_time: bool,
     krate: Option<Path>,
 }
 
@@ -176,6 +177,7 @@ impl Options {
             ("worker_threads", _) => self.worker_threads = Some(worker_threads(setting.value()?)?),
             ("timeout", Kind::Test) => self.timeout = Some(timeout(setting.value()?)?),
             ("local", _) => self.local = setting.flag()?,
+            ("virtual_time", Kind::Test) => self.virtual_time = setting.flag()?,
             ("crate", _) => self.krate = Some(krate(setting.value()?)?),
             ("timeout", Kind::Main) => {
                 let message = "a program has no time limit: `timeout` is for `#[heist::test]`";
@@ -221,7 +223,8 @@ impl Options {
             quote!(.timeout(::core::time::Duration::from_nanos(#nanos)))
         });
         let local = self.local.then(|| quote!(.local()));
-        quote!(#root::__macros::Setup::new() #workers #limit #local)
+        let time = self.virtual_time.then(|| quote!(.virtual_time()));
+        quote!(#root::__macros::Setup::new() #workers #limit #local #time)
     }
 }
 

@@ -22,7 +22,7 @@ use heist_core::context::{self, Job, RuntimeContext};
 use heist_core::error::{ExceptionContext, ExceptionKind, drop_quietly};
 use heist_core::registry::Registry;
 use heist_core::schedule::Schedule;
-use heist_core::task::{self, Meta, Runnable, Task, TaskRef};
+use heist_core::task::{self, Meta, Runnable, Task, TaskId, TaskRef};
 
 use crate::config::Config;
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Relaxed, mutation};
@@ -219,6 +219,13 @@ impl Pool {
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
         let state = self.state.lock();
         (state.threads, state.idle, state.queue.len())
+    }
+
+    /// Whether no job waits or runs but these; one that has ended runs until whoever awaits it has been told.
+    pub(crate) fn is_idle(&self, but: &[TaskId]) -> bool {
+        let state = self.state.lock();
+        let mut running = state.running.iter();
+        state.queue.is_empty() && running.all(|(_, task)| but.contains(&task.id()))
     }
 
     /// Jobs that are inside of their closure. One that runs callbacks is not.

@@ -28,6 +28,7 @@ pub mod models;
 mod monitor;
 mod platform;
 mod queue;
+mod quiet;
 mod rng;
 mod scheduler;
 mod shared;

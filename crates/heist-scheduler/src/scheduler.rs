@@ -28,7 +28,7 @@ use crate::worker;
 /// The scheduler does not end with its handles: [`shutdown`](Scheduler::shutdown) ends it.
 #[derive(Clone)]
 pub struct Scheduler {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Scheduler {

@@ -191,6 +191,7 @@ pub mod macros {
         workers: Option<usize>,
         timeout: Option<Duration>,
         local: bool,
+        virtual_time: bool,
     }
 
     impl Setup {
@@ -221,8 +222,15 @@ pub mod macros {
             self
         }
 
+        /// `virtual_time`
+        #[must_use]
+        pub fn virtual_time(mut self) -> Self {
+            self.virtual_time = true;
+            self
+        }
+
         fn builder(self) -> Builder {
-            let builder = Builder::new();
+            let builder = Builder::new().virtual_time(self.virtual_time);
             match self.workers {
                 Some(n) => builder.worker_threads(n),
                 None => builder,

@@ -34,7 +34,7 @@
 //! | hand something down to all that is called and spawned | [`context_var!`], [`task_local!`] |
 //! | keep a runtime of your own | [`Runtime`], [`LocalRuntime`], [`Handle`] |
 //! | see what is going on | [`Handle::all_tasks`], [`Handle::metrics`] |
-//! | test | [`test`](macro@test) |
+//! | test, without waiting for time to pass | [`test`](macro@test), [`testing`] |
 //!
 //! # Which runtime
 //!
@@ -72,6 +72,7 @@ pub mod signal;
 #[path = "locks.rs"]
 pub mod sync;
 pub mod task;
+pub mod testing;
 pub mod time;
 
 pub use entry::{block_on, run};

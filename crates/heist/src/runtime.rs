@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heist_core::task::Meta;
+use heist_io::virtual_time::set_probe;
 use heist_scheduler::{Scheduler, SystemPlatform};
 
 use crate::shim;
@@ -94,10 +95,14 @@ impl Runtime {
         Builder::new()
     }
 
-    pub(crate) fn start(config: heist_scheduler::Config) -> io::Result<Self> {
+    pub(crate) fn start(config: heist_scheduler::Config, virtual_time: bool) -> io::Result<Self> {
         let platform = Arc::new(SystemPlatform::new());
         let clock = Arc::clone(&platform);
-        let scheduler = Scheduler::start(config, |shards| shim::driver(shards, clock), platform)?;
+        let driver = |shards| shim::driver(shards, clock, virtual_time);
+        let scheduler = Scheduler::start(config, driver, platform)?;
+        if virtual_time {
+            set_probe(&*scheduler.context(), scheduler.quiet_probe());
+        }
         let handle = Handle::new(Engine::Multi(scheduler.clone()));
         Ok(Self { scheduler, handle })
     }

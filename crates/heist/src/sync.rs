@@ -27,8 +27,13 @@ mod imp {
     pub(crate) fn driver(
         shards: usize,
         platform: Arc<dyn Platform>,
+        virtual_time: bool,
     ) -> io::Result<Arc<dyn Driver>> {
-        Ok(heist_io::IoDriver::new(shards, platform)?)
+        Ok(if virtual_time {
+            heist_io::IoDriver::with_virtual_time(shards, platform)?
+        } else {
+            heist_io::IoDriver::new(shards, platform)?
+        })
     }
 
     /// Polls a future on this thread, which sleeps in between. For futures that need no runtime.
@@ -83,6 +88,7 @@ mod imp {
     pub(crate) fn driver(
         _shards: usize,
         platform: Arc<dyn Platform>,
+        _virtual_time: bool,
     ) -> io::Result<Arc<dyn Driver>> {
         Ok(Arc::new(NoIo {
             platform,

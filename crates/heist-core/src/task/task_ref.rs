@@ -198,6 +198,15 @@ impl TaskRef {
         is_below(self.0)
     }
 
+    /// Whether it is queued or polled.
+    #[doc(hidden)]
+    pub fn is_stirring(&self) -> bool {
+        self.header()
+            .state
+            .load()
+            .has(Snapshot::SCHED | Snapshot::RUN)
+    }
+
     /// Whether a cancel request was made that has not been delivered yet.
     pub fn is_cancel_pending(&self) -> bool {
         self.header().state.load().has(Snapshot::CANCEL)

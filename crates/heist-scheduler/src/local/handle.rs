@@ -19,7 +19,7 @@ use crate::sync::{Arc, Relaxed, thread};
 /// A handle of a [`LocalScheduler`](super::LocalScheduler), for any thread. Clones are handles of the same one.
 #[derive(Clone)]
 pub struct LocalHandle {
-    pub(super) shared: Arc<LocalShared>,
+    pub(crate) shared: Arc<LocalShared>,
 }
 
 impl LocalHandle {

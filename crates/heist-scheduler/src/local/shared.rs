@@ -29,15 +29,15 @@ pub(crate) struct LocalShared {
     pub(super) config: Config,
     pub(super) platform: Arc<dyn Platform>,
     pub(super) driver: Arc<dyn Driver>,
-    pub(super) registry: Registry,
-    pub(super) inbox: Injector<Runnable>,
+    pub(crate) registry: Registry,
+    pub(crate) inbox: Injector<Runnable>,
     /// The owner sleeps in the driver, or is about to.
     pub(super) asleep: AtomicBool,
     /// The owner has ended it, and looks at the inbox no more.
     ended: AtomicBool,
     /// Somebody asked `run_forever` to return.
     pub(super) stopped: AtomicBool,
-    pub(super) pool: Pool,
+    pub(crate) pool: Pool,
     pub(super) calls: Calls,
     pub(super) threads: Arc<Threads>,
     /// The thread that made the scheduler, the only one that can run it.

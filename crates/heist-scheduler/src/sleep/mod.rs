@@ -187,6 +187,12 @@ impl Sleep {
         self.idle.load()
     }
 
+    /// Whether every thread that serves is in the list.
+    pub(crate) fn is_all_asleep(&self) -> bool {
+        let list = self.list.lock();
+        list.asleep.len() == list.serving
+    }
+
     /// How many threads have a slot and are neither blocked nor stalled.
     pub(crate) fn serving(&self) -> usize {
         self.list.lock().serving

@@ -35,6 +35,7 @@ pub struct Builder {
     config: Config,
     /// Whether the number of workers was set here, which counts more than the environment.
     workers_set: bool,
+    virtual_time: bool,
 }
 
 impl Builder {
@@ -43,6 +44,7 @@ impl Builder {
         Self {
             config: Config::default(),
             workers_set: false,
+            virtual_time: false,
         }
     }
 
@@ -98,6 +100,18 @@ impl Builder {
         f: impl Fn(&ExceptionContext<'_>) + Send + Sync + 'static,
     ) -> Self {
         self.config.exception_handler = Some(Arc::new(f));
+        self
+    }
+
+    /// Whether the clock is virtual, for tests: it stands still while anything runs, and jumps to the next timer when nothing does, on
+    /// any number of workers. See [`testing`](crate::testing).
+    ///
+    /// # Counterpart
+    ///
+    /// `tokio::runtime::Builder::start_paused`, on one thread; `autojump_clock` of Trio.
+    #[doc(alias = "start_paused")]
+    pub fn virtual_time(mut self, on: bool) -> Self {
+        self.virtual_time = on;
         self
     }
 
@@ -193,7 +207,7 @@ impl Builder {
     /// thread or the reactor cannot be made.
     pub fn build(mut self) -> io::Result<Runtime> {
         self.read_environment()?;
-        Runtime::start(self.config)
+        Runtime::start(self.config, self.virtual_time)
     }
 
     /// Makes a runtime for the calling thread alone.
@@ -204,7 +218,7 @@ impl Builder {
     #[doc(alias = "new_current_thread")]
     #[doc(alias = "LocalSet")]
     pub fn build_local(self) -> io::Result<LocalRuntime> {
-        LocalRuntime::start(self.config)
+        LocalRuntime::start(self.config, self.virtual_time)
     }
 
     /// Starts the process-wide runtime, as whose first user would otherwise do.

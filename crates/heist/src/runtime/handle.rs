@@ -13,6 +13,7 @@ use heist_core::context::{self, RuntimeContext};
 use heist_core::task::{LocalTask, Meta};
 use heist_core::variables::Inherited;
 use heist_io::time::sleep_until;
+use heist_io::virtual_time;
 use heist_scheduler::{Call, CallHandle, Kept, LocalHandle, Metrics, Scheduler};
 
 use super::watch::Watch;
@@ -233,9 +234,10 @@ impl Handle {
         meta: Meta,
     ) -> Result<F::Output, TaskError> {
         let future = InContext::new(Inherited::here(), future);
+        let root = virtual_time::root(&*self.context(), future);
         match &self.engine {
-            Engine::Multi(scheduler) => scheduler.block_on(future, meta),
-            Engine::Local(local) => local.block_on(future, meta),
+            Engine::Multi(scheduler) => scheduler.block_on(root, meta),
+            Engine::Local(local) => local.block_on(root, meta),
         }
     }
 
@@ -348,7 +350,7 @@ impl Handle {
     ///
     /// `loop.call_later`.
     pub fn call_later(&self, delay: Duration, f: impl FnOnce() + Send + 'static) -> CallHandle {
-        let now = self.context().platform().now();
+        let now = virtual_time::now_of(&*self.context());
         // A time that no clock reaches is as good as never.
         let when = now.checked_add(delay).unwrap_or_else(|| now + FAR);
         self.call_at(when, f)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use heist_core::task::{LocalTask, Meta};
 use heist_core::variables::Inherited;
+use heist_io::virtual_time::set_probe;
 use heist_scheduler::{Config, LocalScheduler, ShutdownReport, SystemPlatform};
 
 use super::handle::{Engine, output};
@@ -54,12 +55,16 @@ impl LocalRuntime {
         super::Builder::new().build_local()
     }
 
-    pub(super) fn start(config: Config) -> io::Result<Self> {
+    pub(super) fn start(config: Config, virtual_time: bool) -> io::Result<Self> {
         let platform = Arc::new(SystemPlatform::new());
         let clock = Arc::clone(&platform);
-        let scheduler =
-            LocalScheduler::new(config, |shards| shim::driver(shards, clock), platform)?;
-        let handle = Handle::new(Engine::Local(scheduler.handle()));
+        let driver = |shards| shim::driver(shards, clock, virtual_time);
+        let scheduler = LocalScheduler::new(config, driver, platform)?;
+        let local = scheduler.handle();
+        if virtual_time {
+            set_probe(&*local.context(), local.quiet_probe());
+        }
+        let handle = Handle::new(Engine::Local(local));
         Ok(Self { scheduler, handle })
     }
 

@@ -76,7 +76,7 @@ pub(crate) fn run<'env, T>(
             std::mem::forget(all);
             output
         },
-        wait,
+        |poll| wait(&shared.handle, poll),
     );
     let unseen = shared.tasks.lock().unseen;
     assert!(
@@ -86,16 +86,22 @@ pub(crate) fn run<'env, T>(
     output
 }
 
-/// Waits on this thread, without anything that a runtime could refuse.
-fn wait(poll: &mut dyn FnMut(&mut Context<'_>) -> bool) {
+/// Waits on this thread, whatever becomes of the runtime.
+fn wait(handle: &Handle, poll: &mut dyn FnMut(&mut Context<'_>) -> bool) {
     if poll(&mut Context::from_waker(Waker::noop())) {
         return;
     }
-    let over = poll_fn(|cx| match poll(cx) {
+    let mut over = poll_fn(|cx| match poll(cx) {
         true => Poll::Ready(()),
         false => Poll::Pending,
     });
-    Scheduler::block_in_place(|| shim::wait(over));
+    if handle
+        .try_block_on(&mut over, Meta::caller().named("scope"))
+        .is_err()
+    {
+        // The root was cancelled, or refused.
+        Scheduler::block_in_place(|| shim::wait(over));
+    }
 }
 
 /// Cancels what is left of a scope whose closure has panicked.
