@@ -138,12 +138,12 @@ fn who_waits_inside_of_a_poll_does_not_hold_the_clock() {
             let handle = runtime.handle().clone();
             let begun = runtime.block_on(async { now() });
             // In a root, in a root inside of that, and in a task.
-            let task = runtime.block_on(async {
+            runtime.block_on(async {
                 handle.block_on(async { handle.block_on(sleep(HOUR)) });
                 let inner = handle.clone();
-                spawn(async move { inner.block_on(sleep(HOUR)) })
+                let task = spawn(async move { inner.block_on(sleep(HOUR)) });
+                task.await.unwrap();
             });
-            runtime.block_on(task).unwrap();
             assert_eq!(runtime.block_on(async { now() }) - begun, 2 * HOUR);
         }
     });
