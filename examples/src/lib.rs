@@ -4,3 +4,6 @@
 #![cfg_attr(doctest, doc = include_str!("../../README.md"))]
 #![cfg_attr(doctest, doc = include_str!("../../docs/guides/getting-started.md"))]
 #![cfg_attr(doctest, doc = include_str!("../../docs/guides/coming-from-asyncio.md"))]
+#![cfg_attr(doctest, doc = include_str!("../../docs/guides/coming-from-tokio.md"))]
+#![cfg_attr(doctest, doc = include_str!("../../docs/guides/cancellation.md"))]
+#![cfg_attr(doctest, doc = include_str!("../../docs/guides/testing.md"))]
