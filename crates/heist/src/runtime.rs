@@ -245,10 +245,25 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        if !self.scheduler.is_closed() {
-            self.scheduler
-                .shutdown(self.scheduler.config().shutdown_grace);
+        if self.scheduler.is_closed() {
+            return;
         }
+        let config = self.scheduler.config();
+        let report = self.scheduler.shutdown(config.shutdown_grace);
+        if config.debug {
+            report_pending(&self.scheduler, &report);
+        }
+    }
+}
+
+/// asyncio's "Task was destroyed but it is pending!".
+fn report_pending(scheduler: &Scheduler, report: &ShutdownReport) {
+    let runtime = scheduler.context();
+    for task in report.tasks.iter().chain(&report.blocking) {
+        let name = task.name();
+        let message = "the task was pending when its runtime was dropped and the grace was over";
+        let exception = ExceptionContext::new(ExceptionKind::Runtime, message);
+        runtime.report(&exception.with_task(task.id(), &name, task.spawn_location()));
     }
 }
 

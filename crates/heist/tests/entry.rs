@@ -402,6 +402,17 @@ fn the_environment_says_how_many_workers_there_are() {
             let output = with(bad);
             assert!(output.contains("error: HEIST_WORKERS"), "{bad:?}: {output}");
         }
+        let mut with = |value: &str| {
+            let command = command.env("HEIST_WORKERS", "1").env("HEIST_DEBUG", value);
+            String::from_utf8(command.output().unwrap().stdout).unwrap()
+        };
+        for good in ["1", "0"] {
+            assert!(with(good).contains("workers: 1"), "{good}");
+        }
+        for bad in ["yes", "", "2"] {
+            let output = with(bad);
+            assert!(output.contains("error: HEIST_DEBUG"), "{bad:?}: {output}");
+        }
     });
 }
 

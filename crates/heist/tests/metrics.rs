@@ -175,3 +175,39 @@ fn debug_mode_reports_a_slow_poll_with_its_task() {
         }
     });
 }
+
+#[test]
+fn debug_mode_reports_what_is_pending_when_its_runtime_is_dropped() {
+    bounded(|| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let tell = std::sync::Mutex::new(tell);
+        let runtime = heist::Runtime::builder()
+            .worker_threads(1)
+            .debug(true)
+            .shutdown_grace(Duration::from_millis(10))
+            .exception_handler(move |exception| {
+                let task = exception.task().map(|(_, name)| name.to_owned());
+                tell.lock()
+                    .unwrap()
+                    .send((task, exception.message().to_owned()))
+                    .unwrap();
+            })
+            .build()
+            .unwrap();
+        let (begins, begun) = heist::promise();
+        let stubborn = heist::task::Builder::new()
+            .name("stubborn")
+            .on(runtime.handle());
+        let task = stubborn.spawn(async move {
+            begins.set_result(()).unwrap();
+            let _ = heist::task::catch_cancel(std::future::pending::<()>()).await;
+            std::future::pending::<()>().await;
+        });
+        runtime.block_on(begun).unwrap();
+        drop(runtime);
+        let (task_told, message) = told.recv().unwrap();
+        assert_eq!(task_told.as_deref(), Some("stubborn"));
+        assert!(message.contains("pending"), "{message}");
+        drop(task);
+    });
+}

@@ -35,6 +35,7 @@ pub struct Builder {
     config: Config,
     /// Whether the number of workers was set here, which counts more than the environment.
     workers_set: bool,
+    debug_set: bool,
     virtual_time: bool,
 }
 
@@ -44,6 +45,7 @@ impl Builder {
         Self {
             config: Config::default(),
             workers_set: false,
+            debug_set: false,
             virtual_time: false,
         }
     }
@@ -115,14 +117,17 @@ impl Builder {
         self
     }
 
-    /// Whether polls are timed, and slow ones reported.
+    /// Debug mode: polls are timed, and slow ones reported; and so is each task that is still pending when the runtime is dropped and its
+    /// grace is over. All of it goes to the [exception handler](Self::exception_handler). Counts more than `HEIST_DEBUG`, which is `1` or `0`.
     ///
     /// # Counterpart
     ///
-    /// `loop.set_debug`.
+    /// `loop.set_debug`, `PYTHONASYNCIODEBUG=1`.
     #[doc(alias = "set_debug")]
+    #[doc(alias = "PYTHONASYNCIODEBUG")]
     pub fn debug(mut self, on: bool) -> Self {
         self.config.debug = on;
+        self.debug_set = true;
         self
     }
 
@@ -203,7 +208,7 @@ impl Builder {
     /// # Errors
     ///
     /// `InvalidInput` with a [`ConfigError`](super::ConfigError) inside for a value out of its range, and with an
-    /// [`EnvironmentError`] for a `HEIST_WORKERS` that is no number of workers. The system's error if a
+    /// [`EnvironmentError`] for a variable of the environment that says nothing sensible. The system's error if a
     /// thread or the reactor cannot be made.
     pub fn build(mut self) -> io::Result<Runtime> {
         self.read_environment()?;
@@ -217,7 +222,8 @@ impl Builder {
     /// As [`build`](Builder::build).
     #[doc(alias = "new_current_thread")]
     #[doc(alias = "LocalSet")]
-    pub fn build_local(self) -> io::Result<LocalRuntime> {
+    pub fn build_local(mut self) -> io::Result<LocalRuntime> {
+        self.read_environment()?;
         LocalRuntime::start(self.config, self.virtual_time)
     }
 
@@ -259,6 +265,9 @@ impl Builder {
         if let (false, Some(value)) = (self.workers_set, env::var_os(WORKERS)) {
             self.config.worker_threads = workers_of(&value)?;
         }
+        if let (false, Some(value)) = (self.debug_set, env::var_os(DEBUG)) {
+            self.config.debug = debug_of(&value)?;
+        }
         Ok(())
     }
 }
@@ -269,12 +278,27 @@ pub(super) fn workers_of(value: &OsStr) -> Result<usize, EnvironmentError> {
     match value.trim().parse() {
         Ok(workers @ 1..=1024) => Ok(workers),
         _ => Err(EnvironmentError {
+            variable: WORKERS,
             value: value.into_owned(),
+            wanted: "a number from 1 to 1024",
+        }),
+    }
+}
+
+fn debug_of(value: &OsStr) -> Result<bool, EnvironmentError> {
+    match value.to_string_lossy().trim() {
+        "1" => Ok(true),
+        "0" => Ok(false),
+        other => Err(EnvironmentError {
+            variable: DEBUG,
+            value: other.to_owned(),
+            wanted: "1 or 0",
         }),
     }
 }
 
 const WORKERS: &str = "HEIST_WORKERS";
+const DEBUG: &str = "HEIST_DEBUG";
 
 impl Default for Builder {
     fn default() -> Self {
@@ -291,14 +315,16 @@ impl fmt::Debug for Builder {
 /// A variable of the environment has a value that no runtime can be started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentError {
+    variable: &'static str,
     value: String,
+    wanted: &'static str,
 }
 
 impl EnvironmentError {
     /// The name of the variable.
     #[must_use]
     pub fn variable(&self) -> &'static str {
-        WORKERS
+        self.variable
     }
 
     /// Its value.
@@ -312,8 +338,8 @@ impl fmt::Display for EnvironmentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{WORKERS} is {:?}; it must be a number from 1 to 1024, or not set",
-            self.value
+            "{} is {:?}; it must be {}, or not set",
+            self.variable, self.value, self.wanted
         )
     }
 }
