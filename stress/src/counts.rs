@@ -7,7 +7,21 @@ use std::ops::AddAssign;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts(pub(crate) [u64; NAMES.len()]);
 
-/// What is counted. *Stand-ins* are the workers that a runtime had beyond its own.
+/// What is counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Counted {
+    Operation,
+    /// An operation that blocks its thread.
+    Block,
+    /// A call of `block_in_place`.
+    InPlace,
+    /// A thread that waited for what others do.
+    Wait,
+    Stall,
+    /// A worker that a runtime had beyond its own.
+    StandIn,
+}
+
 const NAMES: [&str; 6] = [
     "operations",
     "blocks",
@@ -26,6 +40,10 @@ impl Counts {
 
     pub(crate) fn words(&self) -> String {
         self.0.map(|number| number.to_string()).join(" ")
+    }
+
+    pub(crate) fn add(&mut self, what: Counted, number: u64) {
+        self.0[what as usize] += number;
     }
 }
 
@@ -53,16 +71,21 @@ mod tests {
 
     #[test]
     fn what_is_told_is_understood() {
-        let mut counts = Counts([1, 2, 3, 4, 5, 6]);
+        let mut counts = Counts::default();
+        for (number, place) in (1..).zip(&mut counts.0) {
+            *place = number;
+        }
+        counts.add(Counted::StandIn, 100);
         let words = counts.words();
         let words: Vec<&str> = words.split(' ').collect();
         assert_eq!(Counts::parse(&words), Some(counts));
         assert_eq!(Counts::parse(&words[1..]), None);
-        assert_eq!(Counts::parse(&["1", "2", "3", "4", "5", "x"]), None);
+        let mut wrong = words.clone();
+        wrong[3] = "x";
+        assert_eq!(Counts::parse(&wrong), None);
         counts += counts;
-        assert_eq!(
-            counts.to_string(),
-            "2 operations, 4 blocks, 6 in place, 8 waits, 10 stalls, 12 stand-ins"
-        );
+        let text = counts.to_string();
+        assert!(text.starts_with("2 operations, 4 blocks, 6 in place, 8 waits, "));
+        assert!(text.ends_with(", 212 stand-ins"));
     }
 }

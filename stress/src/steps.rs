@@ -20,6 +20,7 @@ use heist::Task;
 use heist::task::{catch_cancel, try_current, yield_now};
 use heist::time::{interval, sleep, timeout};
 
+use crate::counts::Counted;
 use crate::oracle::{Expected, Kind, Place, Record, World, unowned};
 use crate::program::{Body, CatchEnd, Op, Step, Timer};
 use crate::run::{caught, micros};
@@ -116,7 +117,7 @@ async fn one(scene: &Scene, step: &Step, kept: &mut Vec<Task<Output>>) {
             finish(scene, task, then, kept).await;
         }
         Op::BlockOn { on } => {
-            scene.world.count_wait();
+            scene.world.count(Counted::Wait);
             let place = scene.world.place(on);
             let body = Arc::clone(&step.bodies[0]);
             let inner = Scene::outside(&scene.world);

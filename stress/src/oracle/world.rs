@@ -11,7 +11,7 @@ use heist::{Handle, TaskRef};
 use super::stalls::Stalls;
 use super::watch::{FAIL, FAILING, WORLDS};
 use super::{Kind, PLACE, Place, Record, lock, quiet, stamp};
-use crate::counts::Counts;
+use crate::counts::{Counted, Counts};
 use crate::guard::{Guard, GuardId};
 use crate::program::Program;
 
@@ -27,13 +27,7 @@ pub(crate) struct World {
     pub(super) checks: Mutex<Vec<Check>>,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) local_roots: Mutex<Vec<TaskRef>>,
-    pub(super) ops: AtomicU64,
-    /// Of these, the ones that block.
-    blocks: AtomicU64,
-    /// Calls of `block_in_place`.
-    in_place: AtomicU64,
-    /// Threads that waited for what others do.
-    waits: AtomicU64,
+    counts: Mutex<Counts>,
     pub(super) beats: AtomicU64,
 }
 
@@ -47,10 +41,7 @@ impl World {
             checks: Mutex::default(),
             threads: Mutex::default(),
             local_roots: Mutex::default(),
-            ops: AtomicU64::new(0),
-            blocks: AtomicU64::new(0),
-            in_place: AtomicU64::new(0),
-            waits: AtomicU64::new(0),
+            counts: Mutex::default(),
             beats: AtomicU64::new(0),
         });
         let mut worlds = lock(&WORLDS);
@@ -69,21 +60,14 @@ impl World {
             stalls += place.stalls.begins();
             stand_ins += beyond as u64;
         }
-        let [ops, blocks, in_place, waits] =
-            [&self.ops, &self.blocks, &self.in_place, &self.waits].map(|count| count.load(SeqCst));
-        Counts([ops, blocks, in_place, waits, stalls, stand_ins])
+        let mut counts = *lock(&self.counts);
+        counts.add(Counted::Stall, stalls);
+        counts.add(Counted::StandIn, stand_ins);
+        counts
     }
 
-    pub(crate) fn count_block(&self) {
-        self.blocks.fetch_add(1, SeqCst);
-    }
-
-    pub(crate) fn count_in_place(&self) {
-        self.in_place.fetch_add(1, SeqCst);
-    }
-
-    pub(crate) fn count_wait(&self) {
-        self.waits.fetch_add(1, SeqCst);
+    pub(crate) fn count(&self, what: Counted) {
+        lock(&self.counts).add(what, 1);
     }
 
     pub(crate) fn beat(&self) {
@@ -91,7 +75,7 @@ impl World {
     }
 
     pub(crate) fn step(&self) {
-        self.ops.fetch_add(1, SeqCst);
+        self.count(Counted::Operation);
         self.beat();
     }
 

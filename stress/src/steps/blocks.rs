@@ -13,6 +13,7 @@ use heist::{Handle, Task, TaskId};
 
 use super::acts::perform;
 use super::{Scene, run};
+use crate::counts::Counted;
 use crate::oracle::{Expected, Kind, World, lock, patience, unowned};
 use crate::program::{Block, Body, How, Leave, Step};
 use crate::run::{caught, micros};
@@ -28,7 +29,7 @@ pub(super) async fn do_block(
     if let (Some(act), Some(owner), Some(task)) = (block.meanwhile, &scene.owner, try_current()) {
         perform(scene, owner, task, act).await;
     }
-    scene.world.count_block();
+    scene.world.count(Counted::Block);
     let early = (!block.late).then(|| begin(scene, step, block, kept));
     let before = try_current().map(|task| task.id());
     let closure = || {
@@ -70,7 +71,7 @@ fn in_place(scene: &Scene, times: u8, f: impl FnOnce()) {
     if times == 0 {
         return f();
     }
-    scene.world.count_in_place();
+    scene.world.count(Counted::InPlace);
     let f: Box<dyn FnOnce() + '_> = Box::new(f);
     block_in_place(|| in_place(scene, times - 1, f));
 }
@@ -109,7 +110,7 @@ fn begin<'a>(
             Box::new(move || wait_until_told(world, number, task))
         }
         How::Root { on } => {
-            world.count_wait();
+            world.count(Counted::Wait);
             Box::new(move || {
                 let inner = run(Scene::outside(world), Arc::clone(&step.bodies[0]));
                 caught(|| world.place(on).handle().block_on(inner));
@@ -124,7 +125,7 @@ fn begin<'a>(
             let (sender, receiver) = channel::<()>();
             kept.push(opener(scene, step, on, sender));
             Box::new(move || {
-                world.count_wait();
+                world.count(Counted::Wait);
                 if receiver.recv_timeout(patience()) == Err(RecvTimeoutError::Timeout) {
                     world.fail(&format!("step {number} waits for a channel in vain"));
                 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use crate::counts::Counted;
 use crate::oracle::{World, lock, patience};
 
 /// Opens when all have arrived who shall.
@@ -27,7 +28,7 @@ impl Gate {
 
     /// Blocks step `number` until it is open.
     pub(super) fn wait(&self, world: &World, number: u32) {
-        world.count_wait();
+        world.count(Counted::Wait);
         let waited = self
             .opened
             .wait_timeout_while(lock(&self.missing), patience(), |missing| *missing > 0);
