@@ -20,15 +20,18 @@ pub(crate) enum Counted {
     Stall,
     /// A worker that a runtime had beyond its own.
     StandIn,
+    /// A request that was caught.
+    Catch,
 }
 
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     "operations",
     "blocks",
     "in place",
     "waits",
     "stalls",
     "stand-ins",
+    "catches",
 ];
 
 impl Counts {
@@ -75,7 +78,7 @@ mod tests {
         for (number, place) in (1..).zip(&mut counts.0) {
             *place = number;
         }
-        counts.add(Counted::StandIn, 100);
+        counts.add(Counted::Catch, 100);
         let words = counts.words();
         let words: Vec<&str> = words.split(' ').collect();
         assert_eq!(Counts::parse(&words), Some(counts));
@@ -86,6 +89,6 @@ mod tests {
         counts += counts;
         let text = counts.to_string();
         assert!(text.starts_with("2 operations, 4 blocks, 6 in place, 8 waits, "));
-        assert!(text.ends_with(", 212 stand-ins"));
+        assert!(text.ends_with(", 214 catches"));
     }
 }

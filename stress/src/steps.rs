@@ -4,6 +4,7 @@ mod acts;
 mod blocks;
 mod callbacks;
 mod calls;
+mod catch;
 mod promises;
 mod storm;
 mod tasks;
@@ -13,21 +14,21 @@ use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use heist::Task;
-use heist::task::{catch_cancel, try_current, yield_now};
+use heist::task::{try_current, yield_now};
 use heist::time::{interval, sleep, timeout};
 
 use crate::counts::Counted;
 use crate::oracle::{Expected, Kind, Place, Record, World, unowned};
-use crate::program::{Body, CatchEnd, Op, Step, Timer};
+use crate::program::{Body, Op, Step, Timer};
 use crate::run::{caught, micros};
 use crate::streams;
 use crate::watched::{Boxed, Output, Watched};
 use blocks::do_block;
 use calls::do_calls;
+use catch::do_catch;
 use promises::do_promise;
 use storm::storm;
 use tasks::{do_blocking, do_spawn, do_spawn_local, finish, wait};
@@ -237,61 +238,6 @@ async fn end_myself(scene: &Scene, abort: bool) {
         }
     }
     yield_now().await;
-}
-
-async fn do_catch(scene: &Scene, step: &Step, end: CatchEnd) {
-    let [body, clean_up] = &step.bodies[..] else {
-        return;
-    };
-    let mut inside = scene.owner.as_ref().map(|owner| InCatch {
-        world: &scene.world,
-        owner,
-        over: false,
-    });
-    let caught = catch_cancel(run(scene.clone(), Arc::clone(body))).await;
-    if let Some(inside) = &mut inside {
-        inside.over = true;
-    }
-    let Err(cancelled) = caught else {
-        return;
-    };
-    if let Some(owner) = &scene.owner {
-        owner.on_catch();
-    }
-    let unasked = |owner: &&Arc<Record>| !owner.may_be_cancelled();
-    if let Some(owner) = scene.owner.as_ref().filter(unasked) {
-        scene
-            .world
-            .fail(&format!("caught what nobody asked for: {owner:?}"));
-    }
-    run(scene.clone(), Arc::clone(clean_up)).await;
-    match end {
-        CatchEnd::Swallow => {}
-        CatchEnd::Uncancel => {
-            try_current().map(|task| task.uncancel());
-        }
-        CatchEnd::Resume => {
-            if let Some(owner) = &scene.owner {
-                owner.on_resume();
-            }
-            cancelled.resume::<()>().await;
-        }
-    }
-}
-
-/// Tells if a task goes while it is inside of a catcher.
-struct InCatch<'a> {
-    world: &'a World,
-    owner: &'a Record,
-    over: bool,
-}
-
-impl Drop for InCatch<'_> {
-    fn drop(&mut self) {
-        if !self.over && !thread::panicking() {
-            self.owner.on_missed_catch(self.world);
-        }
-    }
 }
 
 /// A runtime of its own, which ends here, in the middle of a poll.

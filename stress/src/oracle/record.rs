@@ -39,6 +39,10 @@ pub(crate) struct Record {
     pub(super) asked: AtomicBool,
     /// The same without a reason.
     pub(super) asked_plainly: AtomicBool,
+    /// How often, at most.
+    pub(super) requests: AtomicU32,
+    /// How many requests were caught and not passed on.
+    pub(super) catches: AtomicU32,
     /// A request was accepted that cannot be caught or taken back.
     pub(super) stopped: AtomicBool,
     /// Somebody is about to abort it, or has.
@@ -122,11 +126,12 @@ impl Record {
 
     pub(crate) fn ask(&self) {
         self.asked_plainly.store(true, SeqCst);
-        self.asked.store(true, SeqCst);
+        self.ask_with_reason();
     }
 
     /// The same with a reason, which is told unless somebody asks without one.
     pub(crate) fn ask_with_reason(&self) {
+        self.requests.fetch_add(1, SeqCst);
         self.asked.store(true, SeqCst);
     }
 
@@ -164,8 +169,19 @@ impl Record {
         }
     }
 
-    pub(crate) fn on_catch(&self) {
+    pub(crate) fn on_catch(&self, world: &World) {
         let _ = self.caught_at.set(Instant::now());
+        if !self.may_be_cancelled() {
+            world.fail(&format!("caught what nobody asked for: {self:?}"));
+        }
+        let catches = self.catches.fetch_add(1, SeqCst) + 1;
+        // The end of a runtime is one more.
+        let most = self.requests.load(SeqCst) + u32::from(self.place.is_closing());
+        if catches > most {
+            world.fail(&format!(
+                "{catches} catchers took {most} requests: {self:?}"
+            ));
+        }
     }
 
     /// It caught the request of its runtime's shutdown before the grace was over, and has not come to an end of its own.
@@ -177,7 +193,9 @@ impl Record {
             && !ends.iter().any(|end| end.load(SeqCst))
     }
 
+    /// The request goes on to the next catcher, or ends the task.
     pub(crate) fn on_resume(&self) {
+        self.catches.fetch_sub(1, SeqCst);
         self.resumed.store(true, SeqCst);
     }
 

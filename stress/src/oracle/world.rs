@@ -139,6 +139,8 @@ impl World {
             caught_at: OnceLock::new(),
             asked: AtomicBool::new(false),
             asked_plainly: AtomicBool::new(false),
+            requests: AtomicU32::new(0),
+            catches: AtomicU32::new(0),
             stopped: AtomicBool::new(false),
             abort_asked: AtomicBool::new(false),
             payload_taken: AtomicBool::new(false),
