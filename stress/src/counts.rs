@@ -22,9 +22,24 @@ pub(crate) enum Counted {
     StandIn,
     /// A request that was caught.
     Catch,
+    /// A loser that was dropped where it was.
+    Race,
+    Party,
+    /// A lock or permits that somebody got.
+    Lock,
+    Put,
+    Get,
+    /// An item that was not delivered: reported, dropped, or given back.
+    Undelivered,
+    /// A wait until all items were done.
+    Join,
+    /// A wait for a condition, notification, event, barrier or broadcast that was over.
+    Signal,
+    /// A wait for any of these that was given up, or dropped.
+    GivenUp,
 }
 
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 16] = [
     "operations",
     "blocks",
     "in place",
@@ -32,6 +47,15 @@ const NAMES: [&str; 7] = [
     "stalls",
     "stand-ins",
     "catches",
+    "races",
+    "parties",
+    "locks",
+    "puts",
+    "gets",
+    "undelivered",
+    "joins",
+    "signals",
+    "given up",
 ];
 
 impl Counts {
@@ -78,7 +102,7 @@ mod tests {
         for (number, place) in (1..).zip(&mut counts.0) {
             *place = number;
         }
-        counts.add(Counted::Catch, 100);
+        counts.add(Counted::GivenUp, 100);
         let words = counts.words();
         let words: Vec<&str> = words.split(' ').collect();
         assert_eq!(Counts::parse(&words), Some(counts));
@@ -89,6 +113,6 @@ mod tests {
         counts += counts;
         let text = counts.to_string();
         assert!(text.starts_with("2 operations, 4 blocks, 6 in place, 8 waits, "));
-        assert!(text.ends_with(", 214 catches"));
+        assert!(text.ends_with(", 232 given up"));
     }
 }

@@ -12,6 +12,7 @@
 
 mod cuts;
 mod maker;
+mod shared;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use std::sync::Arc;
 pub(crate) use cuts::Cuts;
 use fastrand::Rng;
 use maker::{Maker, Waits};
+/// How somebody waits for what others have; the steps that block have a `How` of their own.
+pub(crate) use shared::How as Ask;
+pub(crate) use shared::{Arena, Common, Deed, Line, Party, Room, Use, Who};
 
 /// Steps, one after the other.
 pub(crate) type Body = Arc<[Step]>;
@@ -98,6 +102,11 @@ pub(crate) enum Op {
     Runtime {
         grace: u32,
     },
+    /// Runs its bodies side by side; the others are dropped where they are when the first is over.
+    Race,
+    Arena(Arena),
+    Party(Party),
+    Use(Use),
 }
 
 /// How a thread is kept from its work.
@@ -361,7 +370,13 @@ impl Op {
     /// How long it takes, if that may be changed.
     pub(crate) fn time(&mut self) -> Option<&mut u32> {
         match self {
-            Self::Spin(time) | Self::Sleep { time, .. } | Self::Timeout(time) => Some(time),
+            Self::Spin(time)
+            | Self::Sleep { time, .. }
+            | Self::Timeout(time)
+            | Self::Use(Use {
+                how: Ask::Timeout(time),
+                ..
+            }) => Some(time),
             Self::Block(Block {
                 how: How::Sleep(time) | How::Compute(time) | How::Mutex { time, .. },
                 ..
@@ -375,7 +390,7 @@ impl Op {
 pub(crate) fn catches(body: &Body) -> bool {
     body.iter().any(|step| match step.op {
         Op::Catch { .. } => true,
-        Op::Timeout(_) => step.bodies.iter().any(catches),
+        Op::Timeout(_) | Op::Race | Op::Use(_) | Op::Arena(_) => step.bodies.iter().any(catches),
         _ => false,
     })
 }

@@ -200,7 +200,7 @@ pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Option<R> {
 }
 
 /// An executor that knows nothing of heist.
-fn wait_for<F: Future>(future: F) -> F::Output {
+pub(crate) fn wait_for<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

@@ -1,6 +1,7 @@
 //! What each step of a program does.
 
 mod acts;
+mod arena;
 mod blocks;
 mod callbacks;
 mod calls;
@@ -17,7 +18,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use heist::Task;
-use heist::task::{try_current, yield_now};
+use heist::task::{race, try_current, yield_now};
 use heist::time::{interval, sleep, timeout};
 
 use crate::counts::Counted;
@@ -26,6 +27,7 @@ use crate::program::{Body, Op, Step, Timer};
 use crate::run::{caught, micros};
 use crate::streams;
 use crate::watched::{Boxed, Output, Watched};
+use arena::{Seat, do_arena, do_use};
 use blocks::do_block;
 use calls::do_calls;
 use catch::do_catch;
@@ -43,6 +45,8 @@ pub(crate) struct Scene {
     foreign: bool,
     /// On the thread of a local runtime.
     local: Option<Arc<Place>>,
+    /// The arena around it.
+    seat: Option<Seat>,
 }
 
 impl Scene {
@@ -52,6 +56,7 @@ impl Scene {
             owner: None,
             foreign: false,
             local: None,
+            seat: None,
         }
     }
 
@@ -72,6 +77,7 @@ impl Scene {
     fn of(&self, record: &Arc<Record>) -> Self {
         Self {
             owner: Some(Arc::clone(record)),
+            seat: self.seat.clone(),
             ..Self::outside(&self.world)
         }
     }
@@ -155,6 +161,11 @@ async fn one(scene: &Scene, step: &Step, kept: &mut Vec<Task<Output>>) {
             None => unowned(),
         })),
         Op::Runtime { grace } => nested_runtime(scene, step, micros(grace)).await,
+        Op::Race => do_race(scene, step).await,
+        Op::Arena(arena) => do_arena(scene, step, arena, kept).await,
+        Op::Use(deed) => do_use(scene, step, deed).await,
+        // An arena starts its parties itself.
+        Op::Party(_) => {}
         Op::Stream { .. } | Op::Pending => yield_now().await,
     }
 }
@@ -206,6 +217,32 @@ async fn do_timeout(scene: &Scene, limit: Duration, step: &Step) {
         scene
             .world
             .fail(&format!("a limit of {limit:?} was over after {late:?}"));
+    }
+}
+
+async fn do_race(scene: &Scene, step: &Step) {
+    let bodies = step.bodies.iter();
+    let bodies = bodies.map(|body| run(scene.clone(), Arc::clone(body)));
+    let mut racing = Racing {
+        owner: scene.owner.as_deref(),
+        race: Box::pin(race(bodies)),
+    };
+    racing.race.as_mut().await;
+    scene.world.count(Counted::Race);
+}
+
+/// Some bodies, side by side in one task.
+struct Racing<'a, F> {
+    owner: Option<&'a Record>,
+    race: Pin<Box<F>>,
+}
+
+impl<F> Drop for Racing<'_, F> {
+    fn drop(&mut self) {
+        // Of those that would catch a request one takes it and passes it on, and the others are dropped, before that one is perhaps.
+        if let Some(owner) = self.owner.filter(|owner| owner.may_be_cancelled()) {
+            owner.may_be_over();
+        }
     }
 }
 

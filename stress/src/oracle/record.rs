@@ -196,6 +196,11 @@ impl Record {
     /// The request goes on to the next catcher, or ends the task.
     pub(crate) fn on_resume(&self) {
         self.catches.fetch_sub(1, SeqCst);
+        self.may_be_over();
+    }
+
+    /// What it gives in this poll may not count.
+    pub(crate) fn may_be_over(&self) {
         self.resumed.store(true, SeqCst);
     }
 

@@ -1,8 +1,9 @@
 //! One program while it runs.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,25 @@ use crate::program::Program;
 /// Something to look at in the end. `Some`: what is wrong.
 type Check = Box<dyn Fn() -> Option<String> + Send>;
 
+/// The step that waits, and what it waits for.
+pub(super) struct Waiting {
+    step: u32,
+    what: Weak<dyn Debug + Send + Sync>,
+}
+
+/// Somebody waits in an arena until this is dropped.
+pub(crate) struct Waits<'a> {
+    world: &'a World,
+    key: u64,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        lock(&self.world.waiting).remove(&self.key);
+        self.world.beat();
+    }
+}
+
 /// One program while it runs.
 pub(crate) struct World {
     pub(crate) program: Program,
@@ -27,6 +47,8 @@ pub(crate) struct World {
     pub(super) checks: Mutex<Vec<Check>>,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) local_roots: Mutex<Vec<TaskRef>>,
+    /// Who waits in an arena now, and for what.
+    pub(super) waiting: Mutex<BTreeMap<u64, Waiting>>,
     counts: Mutex<Counts>,
     pub(super) beats: AtomicU64,
 }
@@ -41,6 +63,7 @@ impl World {
             checks: Mutex::default(),
             threads: Mutex::default(),
             local_roots: Mutex::default(),
+            waiting: Mutex::default(),
             counts: Mutex::default(),
             beats: AtomicU64::new(0),
         });
@@ -223,7 +246,7 @@ impl World {
         let begun = Instant::now();
         while let Some(open) = self.unsettled() {
             if begun.elapsed() > quiet() {
-                self.fail(&format!("never over: {open}"));
+                self.fail(&format!("never over: {open}: {}", self.alive()));
             }
             thread::sleep(Duration::from_micros(200));
         }
@@ -269,13 +292,24 @@ impl World {
         std::process::abort();
     }
 
-    /// The records that are not over.
+    /// Step `number` waits for something, which a hang is to name.
+    pub(crate) fn waits(&self, number: u32, what: Weak<dyn Debug + Send + Sync>) -> Waits<'_> {
+        let key = stamp();
+        lock(&self.waiting).insert(key, Waiting { step: number, what });
+        Waits { world: self, key }
+    }
+
+    /// Who waits, and the records that are not over.
     pub(super) fn alive(&self) -> String {
-        let records = lock(&self.records);
-        let alive = records.iter().filter(|record| !record.is_settled());
-        alive.fold(String::new(), |mut text, record| {
-            let _ = write!(text, "\n  {record:?}");
-            text
-        })
+        let mut text = String::new();
+        for Waiting { step, what } in lock(&self.waiting).values() {
+            let _ = write!(text, "\n  step {step} waits for {:?}", what.upgrade());
+        }
+        for record in lock(&self.records).iter() {
+            if !record.is_settled() {
+                let _ = write!(text, "\n  {record:?}");
+            }
+        }
+        text
     }
 }

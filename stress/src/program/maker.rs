@@ -1,10 +1,11 @@
 //! Makes the steps of a program, one draw after the other.
 
-use fastrand::Rng;
+mod shared;
 
-use super::{
-    Act, Block, Body, By, CatchEnd, How, Leave, Op, Spawn, Step, Stream, Then, Timer, Wait, What,
-};
+use fastrand::Rng;
+use shared::Around;
+
+use super::{Act, Block, Body, By, How, Leave, Op, Spawn, Step, Stream, Then, Timer, Wait, What};
 
 pub(super) struct Maker {
     pub(super) rng: Rng,
@@ -24,6 +25,7 @@ pub(super) struct Maker {
     home: Option<usize>,
     /// Inside of a root there: the worker has announced that it blocks.
     rooted: bool,
+    around: Around,
 }
 
 /// How many workers of a runtime may yet be kept waiting for other polls.
@@ -72,6 +74,7 @@ impl Maker {
             nested: Waits { all: 0, silent: 0 },
             home: None,
             rooted: false,
+            around: Around::default(),
         }
     }
 
@@ -92,8 +95,20 @@ impl Maker {
         body
     }
 
+    /// The same for a task of its own.
+    fn body_of_task(&mut self, home: Option<usize>, depth: u8) -> Body {
+        let outer = self.around;
+        self.around.raced = false;
+        let body = self.body_in(home, false, depth);
+        self.around = outer;
+        body
+    }
+
     /// Whether the thread may wait for other polls. Takes its place, if it is a worker.
     fn may_wait(&mut self, announced: bool) -> bool {
+        if self.around.raced {
+            return false;
+        }
         let Some(home) = self.home else {
             return true;
         };
@@ -105,14 +120,17 @@ impl Maker {
     }
 
     fn body(&mut self, depth: u8) -> Body {
+        let busy = std::mem::take(&mut self.around.busy);
         let count = match depth {
+            _ if busy => self.rng.u8(1..7),
             0 => self.rng.u8(1..12),
             1..4 => self.rng.u8(..7),
+            _ if self.around.is_used() => self.rng.u8(..4),
             _ => self.rng.u8(..2),
         };
         let mut steps = Vec::new();
         for _ in 0..count {
-            if self.left <= 0 {
+            if self.left <= 0 && !busy {
                 break;
             }
             steps.push(self.step(depth));
@@ -124,7 +142,7 @@ impl Maker {
         self.left -= 1;
         let number = self.next;
         self.next += 1;
-        let op = self.op(depth);
+        let op = self.shared_op(depth).unwrap_or_else(|| self.op(depth));
         Step {
             number,
             op,
@@ -138,7 +156,10 @@ impl Maker {
             Op::Timeout(_) => (1, self.home, self.rooted),
             Op::Catch { .. } => (2, self.home, self.rooted),
             Op::BlockOn { .. } => (1, self.home, true),
-            Op::Spawn(spawn) => (1, on(spawn.on), false),
+            Op::Race | Op::Arena(_) | Op::Party(_) | Op::Use(_) => {
+                return self.shared_bodies(op, depth);
+            }
+            Op::Spawn(spawn) => return vec![self.body_of_task(on(spawn.on), depth)],
             Op::Call { on: index, .. } => (1, on(index), false),
             Op::SpawnLocal { .. } | Op::Blocking { .. } => (1, None, false),
             Op::Block(Block { how, .. }) => match how {
@@ -211,7 +232,7 @@ impl Maker {
                 bytes: self.rng.u32(1..200_000),
             },
             86..93 => Op::Catch {
-                end: [CatchEnd::Swallow, CatchEnd::Uncancel, CatchEnd::Resume][self.rng.usize(..3)],
+                end: self.catch_end(),
             },
             93..94 if depth > 0 => Op::CancelSelf,
             94..95 if depth > 0 => [Op::AbortSelf, Op::UncancelSelf][self.rng.usize(..2)],
@@ -286,6 +307,9 @@ impl Maker {
     /// Of those who meet all but the last one wait.
     fn meeting(&mut self, on: u8, announced: bool) -> Option<How> {
         let tasks = self.rng.u8(1..5);
+        if self.around.raced {
+            return None;
+        }
         let is_home = self.home == Some(on.into());
         let wait = usize::from(tasks) - usize::from(!is_home);
         if !self.waits[usize::from(on)].has(wait, announced) {

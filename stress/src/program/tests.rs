@@ -25,13 +25,30 @@ impl Waiting {
         }
     }
 
-    /// `home`: the runtime on whose workers `body` runs; `next`: the one that a step makes.
-    fn count(&mut self, body: &Body, home: Option<usize>, next: &mut usize) {
+    /// `home`: the runtime on whose workers `body` runs, in a root there if `rooted`; `next`: the one that a step makes.
+    fn count(&mut self, body: &Body, home: Option<usize>, rooted: bool, next: &mut usize) {
         for step in body.iter() {
             let on = |on: u8| Some(usize::from(on));
             let mut inner = home;
+            let mut in_root = false;
             match step.op {
-                Op::BlockOn { .. } => self.add(home, 1, true),
+                Op::Timeout(_) | Op::Catch { .. } | Op::Race | Op::Arena(_) => in_root = rooted,
+                Op::Use(deed) => {
+                    in_root = rooted;
+                    if deed.how == Ask::Blocking {
+                        self.add(home, 1, true);
+                    }
+                }
+                Op::Party(party) => {
+                    inner = match party.who {
+                        Who::Task(index) => on(index),
+                        Who::Thread(_) => None,
+                    };
+                }
+                Op::BlockOn { .. } => {
+                    in_root = true;
+                    self.add(home, 1, true);
+                }
                 Op::Spawn(Spawn { on: index, .. }) | Op::Call { on: index, .. } => {
                     inner = on(index);
                 }
@@ -44,7 +61,10 @@ impl Waiting {
                     let announced = block.in_place > 0;
                     match block.how {
                         How::Sleep(_) | How::Compute(_) | How::Told => {}
-                        How::Root { .. } => self.add(home, 1, true),
+                        How::Root { .. } => {
+                            in_root = true;
+                            self.add(home, 1, true);
+                        }
                         How::Gate { on: index } | How::Channel { on: index } => {
                             self.add(home, 1, announced);
                             inner = on(index);
@@ -71,7 +91,7 @@ impl Waiting {
                 self.add(home, 1, true);
             }
             for body in &step.bodies {
-                self.count(body, inner, next);
+                self.count(body, inner, in_root, next);
             }
         }
     }
@@ -86,7 +106,7 @@ fn no_program_keeps_more_workers_waiting_than_may_be() {
         let mut waiting = Waiting::default();
         let mut next = runtimes;
         for (_, body) in &program.outside {
-            waiting.count(body, None, &mut next);
+            waiting.count(body, None, false, &mut next);
         }
         for (home, count) in waiting.all {
             let workers = if home < runtimes { program.workers } else { 1 };
@@ -138,6 +158,90 @@ fn each_way_to_block_is_there() {
         (programs / 4..programs * 3 / 4).contains(&blocking),
         "{blocking}"
     );
+}
+
+#[test]
+fn each_thing_to_share_is_there() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for seed in SEEDS {
+        for step in whole(seed).steps() {
+            let text = match step.op {
+                Op::Arena(arena) => format!("{:?}", arena.common),
+                Op::Use(deed) => format!("{:?} {:?}", deed.what, deed.how),
+                _ => continue,
+            };
+            // The numbers in it do not matter.
+            kinds.insert(text.replace(|c: char| c.is_ascii_digit(), ""));
+        }
+    }
+    let count = |first: &str| kinds.iter().filter(|kind| kind.starts_with(first)).count();
+    assert_eq!(count("Semaphore") + count("Mutex") + count("RwLock"), 3);
+    // Two that keep an order with three kinds of room, two that do not with two, all with a hook and without.
+    assert_eq!(count("Queue"), (2 * 3 + 2 * 2) * 2, "{kinds:?}");
+    // Four deeds in seven ways.
+    let deeds = ["Move ", "Join ", "Close ", "CloseNow "];
+    assert_eq!(deeds.map(count), [7; 4], "{kinds:?}");
+}
+
+/// Whoever has something waits for nobody: neither for what the others have nor for other tasks.
+#[test]
+fn whoever_has_something_waits_for_nobody() {
+    fn check(body: &Body, holds: bool) {
+        for step in body.iter() {
+            let leaf = matches!(
+                step.op,
+                Op::Yield(_)
+                    | Op::Spin(_)
+                    | Op::Sleep { .. }
+                    | Op::Timeout(_)
+                    | Op::Race
+                    | Op::Catch { .. }
+                    | Op::CancelSelf
+                    | Op::AbortSelf
+                    | Op::Panic
+                    | Op::Pending
+            );
+            assert!(leaf || !holds, "{:?}", step.op);
+            let holds = holds || matches!(step.op, Op::Use(_));
+            step.bodies.iter().for_each(|body| check(body, holds));
+        }
+    }
+    for seed in SEEDS {
+        let program = whole(seed);
+        program
+            .outside
+            .iter()
+            .for_each(|(_, body)| check(body, false));
+    }
+}
+
+/// Beside others of its own task nothing blocks the thread to wait: they may have what it waits for.
+#[test]
+fn whoever_races_does_not_block() {
+    fn check(body: &Body, raced: bool) {
+        for step in body.iter() {
+            let blocks = match step.op {
+                Op::Use(deed) => deed.how == Ask::Blocking,
+                Op::BlockOn { .. } => true,
+                Op::Block(block) => {
+                    !matches!(block.how, How::Sleep(_) | How::Compute(_) | How::Told)
+                }
+                Op::Spawn(spawn) => spawn.then == Then::WaitBlocking,
+                _ => false,
+            };
+            assert!(!blocks || !raced, "{:?}", step.op);
+            let own = matches!(step.op, Op::Spawn(_) | Op::Party(_));
+            let raced = !own && (raced || step.op == Op::Race);
+            step.bodies.iter().for_each(|body| check(body, raced));
+        }
+    }
+    for seed in SEEDS {
+        let program = whole(seed);
+        program
+            .outside
+            .iter()
+            .for_each(|(_, body)| check(body, false));
+    }
 }
 
 #[test]
