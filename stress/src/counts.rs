@@ -24,6 +24,10 @@ pub(crate) enum Counted {
     Catch,
     /// A loser that was dropped where it was.
     Race,
+    Group,
+    Member,
+    /// A child that a group did not take.
+    Refused,
     Party,
     /// A lock or permits that somebody got.
     Lock,
@@ -39,7 +43,7 @@ pub(crate) enum Counted {
     GivenUp,
 }
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 19] = [
     "operations",
     "blocks",
     "in place",
@@ -48,6 +52,9 @@ const NAMES: [&str; 16] = [
     "stand-ins",
     "catches",
     "races",
+    "groups",
+    "members",
+    "refused",
     "parties",
     "locks",
     "puts",
@@ -113,6 +120,6 @@ mod tests {
         counts += counts;
         let text = counts.to_string();
         assert!(text.starts_with("2 operations, 4 blocks, 6 in place, 8 waits, "));
-        assert!(text.ends_with(", 232 given up"));
+        assert!(text.ends_with(", 238 given up"));
     }
 }

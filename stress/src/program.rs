@@ -8,7 +8,8 @@
 //! promises to go on while fewer than all of these are, and where nobody looks after blocked workers, while fewer than the
 //! workers are that have not announced it. No program keeps more of them waiting than that, whatever the order in which its
 //! tasks run: each step that waits takes a place when it is made, and there are so many places ([`Waits`]).
-//! Those that only sleep, or compute, come back by themselves.
+//! Those that only sleep, or compute, come back by themselves. Whoever has a lock, or an item, waits for nobody ([`shared`]), and
+//! nothing blocks its thread beside other steps of its own task.
 
 mod cuts;
 mod maker;
@@ -22,7 +23,9 @@ use fastrand::Rng;
 use maker::{Maker, Waits};
 /// How somebody waits for what others have; the steps that block have a `How` of their own.
 pub(crate) use shared::How as Ask;
-pub(crate) use shared::{Arena, Common, Deed, Line, Party, Room, Use, Who};
+pub(crate) use shared::{
+    After, Arena, Circle, CircleEnd, Common, Deed, Line, Member, Party, Policy, Room, Use, Way, Who,
+};
 
 /// Steps, one after the other.
 pub(crate) type Body = Arc<[Step]>;
@@ -107,6 +110,10 @@ pub(crate) enum Op {
     Arena(Arena),
     Party(Party),
     Use(Use),
+    Group(Circle),
+    Member(Member),
+    /// Cancels the group around it.
+    CancelGroup(By),
 }
 
 /// How a thread is kept from its work.
@@ -389,7 +396,8 @@ impl Op {
 /// Whether the code of a body may catch a request of its own task.
 pub(crate) fn catches(body: &Body) -> bool {
     body.iter().any(|step| match step.op {
-        Op::Catch { .. } => true,
+        // Whoever runs a group waits for its children when it is asked to end.
+        Op::Catch { .. } | Op::Group(_) => true,
         Op::Timeout(_) | Op::Race | Op::Use(_) | Op::Arena(_) => step.bodies.iter().any(catches),
         _ => false,
     })

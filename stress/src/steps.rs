@@ -6,6 +6,7 @@ mod blocks;
 mod callbacks;
 mod calls;
 mod catch;
+mod circle;
 mod promises;
 mod storm;
 mod tasks;
@@ -31,6 +32,7 @@ use arena::{Seat, do_arena, do_use};
 use blocks::do_block;
 use calls::do_calls;
 use catch::do_catch;
+use circle::{Ring, cancel_group, do_group, do_member};
 use promises::do_promise;
 use storm::storm;
 use tasks::{do_blocking, do_spawn, do_spawn_local, finish, wait};
@@ -47,6 +49,8 @@ pub(crate) struct Scene {
     local: Option<Arc<Place>>,
     /// The arena around it.
     seat: Option<Seat>,
+    /// The group around it.
+    ring: Option<Ring>,
 }
 
 impl Scene {
@@ -57,6 +61,7 @@ impl Scene {
             foreign: false,
             local: None,
             seat: None,
+            ring: None,
         }
     }
 
@@ -78,7 +83,20 @@ impl Scene {
         Self {
             owner: Some(Arc::clone(record)),
             seat: self.seat.clone(),
+            ring: self.ring.clone(),
             ..Self::outside(&self.world)
+        }
+    }
+
+    /// What a panic here is to carry. That of the body of a group may be dropped with the group, and nobody is told.
+    fn payload(&self) -> Expected {
+        let in_body = |owner: &&Arc<Record>| {
+            let ring = self.ring.as_ref();
+            ring.is_some_and(|ring| ring.is_run_by(owner))
+        };
+        match self.owner.as_ref().filter(|owner| !in_body(owner)) {
+            Some(owner) => Expected::ends(&self.world, owner),
+            None => unowned(),
         }
     }
 }
@@ -156,14 +174,14 @@ async fn one(scene: &Scene, step: &Step, kept: &mut Vec<Task<Output>>) {
             yield_now().await;
         }
         Op::Pending if !scene.foreign => std::future::pending().await,
-        Op::Panic => resume_unwind(Box::new(match &scene.owner {
-            Some(owner) => Expected::ends(&scene.world, owner),
-            None => unowned(),
-        })),
+        Op::Panic => resume_unwind(Box::new(scene.payload())),
         Op::Runtime { grace } => nested_runtime(scene, step, micros(grace)).await,
         Op::Race => do_race(scene, step).await,
         Op::Arena(arena) => do_arena(scene, step, arena, kept).await,
         Op::Use(deed) => do_use(scene, step, deed).await,
+        Op::Group(circle) => do_group(scene, step, circle).await,
+        Op::Member(member) => do_member(scene, step, member).await,
+        Op::CancelGroup(by) => cancel_group(scene, step, by),
         // An arena starts its parties itself.
         Op::Party(_) => {}
         Op::Stream { .. } | Op::Pending => yield_now().await,

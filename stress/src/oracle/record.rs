@@ -35,6 +35,8 @@ pub(crate) struct Record {
     pub(super) resumed: AtomicBool,
     /// When it first caught a request.
     pub(super) caught_at: OnceLock<Instant>,
+    /// The task that runs its group: it is cancelled with that.
+    pub(super) above: OnceLock<Arc<Record>>,
     /// Somebody is about to ask it to cancel, or has.
     pub(super) asked: AtomicBool,
     /// The same without a reason.
@@ -105,6 +107,10 @@ impl Record {
         self.number
     }
 
+    pub(crate) fn step(&self) -> u32 {
+        self.step
+    }
+
     pub(crate) fn note(&self, task: TaskRef, keep: bool) {
         let _ = self.id.set(task.id());
         if keep {
@@ -121,7 +127,29 @@ impl Record {
     }
 
     pub(crate) fn may_be_cancelled(&self) -> bool {
-        self.is_asked() || self.place.is_closing()
+        self.is_asked() || self.place.is_closing() || self.may_be_cancelled_from_above()
+    }
+
+    fn may_be_cancelled_from_above(&self) -> bool {
+        let above = self.above.get();
+        above.is_some_and(|above| above.may_be_cancelled())
+    }
+
+    pub(crate) fn is_below(&self, above: &Arc<Self>) {
+        let _ = self.above.set(Arc::clone(above));
+    }
+
+    pub(crate) fn id(&self) -> Option<TaskId> {
+        self.id.get().copied()
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(SeqCst)
+    }
+
+    /// It has come to an end that may be a failure.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.returned.load(SeqCst) || self.panicked.load(SeqCst)
     }
 
     pub(crate) fn ask(&self) {
@@ -175,8 +203,9 @@ impl Record {
             world.fail(&format!("caught what nobody asked for: {self:?}"));
         }
         let catches = self.catches.fetch_add(1, SeqCst) + 1;
-        // The end of a runtime is one more.
-        let most = self.requests.load(SeqCst) + u32::from(self.place.is_closing());
+        // The end of a runtime is one more, and so is what comes from above.
+        let other = [self.place.is_closing(), self.may_be_cancelled_from_above()];
+        let most = other.map(u32::from).iter().sum::<u32>() + self.requests.load(SeqCst);
         if catches > most {
             world.fail(&format!(
                 "{catches} catchers took {most} requests: {self:?}"

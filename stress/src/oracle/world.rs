@@ -160,6 +160,7 @@ impl World {
             panicked: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
             caught_at: OnceLock::new(),
+            above: OnceLock::new(),
             asked: AtomicBool::new(false),
             asked_plainly: AtomicBool::new(false),
             requests: AtomicU32::new(0),

@@ -95,10 +95,10 @@ impl Maker {
         body
     }
 
-    /// The same for a task of its own.
+    /// The same for a task of its own, which may be in a circle, but is not its body.
     fn body_of_task(&mut self, home: Option<usize>, depth: u8) -> Body {
         let outer = self.around;
-        self.around.raced = false;
+        (self.around.in_body, self.around.raced) = (false, false);
         let body = self.body_in(home, false, depth);
         self.around = outer;
         body
@@ -156,7 +156,7 @@ impl Maker {
             Op::Timeout(_) => (1, self.home, self.rooted),
             Op::Catch { .. } => (2, self.home, self.rooted),
             Op::BlockOn { .. } => (1, self.home, true),
-            Op::Race | Op::Arena(_) | Op::Party(_) | Op::Use(_) => {
+            Op::Race | Op::Arena(_) | Op::Party(_) | Op::Use(_) | Op::Group(_) | Op::Member(_) => {
                 return self.shared_bodies(op, depth);
             }
             Op::Spawn(spawn) => return vec![self.body_of_task(on(spawn.on), depth)],

@@ -1,7 +1,8 @@
-//! Steps of several tasks that have something in common to wait for.
+//! Steps of several tasks that have something in common: what they wait for, or a group.
 //!
-//! An *arena* is something to wait for, and its parties: tasks and threads whose bodies use it. `Use` means the innermost one
-//! around it. While somebody has a lock, or an item, its steps wait for nobody: all who wait for it go on in the end, or something is wrong.
+//! An *arena* is something to wait for, and its parties: tasks and threads whose bodies use it. A *circle* is a group, and its
+//! members. `Use` and `Member` mean the innermost one around them. While somebody has a lock, or an item, its steps wait
+//! for nobody: all who wait for it go on in the end, or something is wrong.
 
 use super::Act;
 
@@ -107,4 +108,59 @@ pub(crate) enum How {
     Race,
     Try,
     Blocking,
+}
+
+/// A group, and what becomes of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Circle {
+    pub(crate) policy: Policy,
+    pub(crate) limit: Option<u8>,
+    pub(crate) end: CircleEnd,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Policy {
+    FailFast,
+    Supervise,
+    FirstSuccess,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CircleEnd {
+    Return,
+    Fail,
+    /// With the last error that a member has given to the body, if there is one.
+    PassOn,
+    Panic,
+}
+
+/// A child of the circle around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) way: Way,
+    pub(crate) fails: bool,
+    /// Does not end until it is cancelled.
+    pub(crate) idles: bool,
+    pub(crate) then: After,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Spawn,
+    /// When there is a place.
+    Wait,
+    /// Until it says that it is ready, if it does.
+    Start {
+        ready: bool,
+    },
+    Blocking,
+}
+
+/// What is done with the handle of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    Drop,
+    Await,
+    Cancel { wait: bool },
+    Abort,
 }

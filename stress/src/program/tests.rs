@@ -45,6 +45,9 @@ impl Waiting {
                         Who::Thread(_) => None,
                     };
                 }
+                // Without a task around it the step makes one.
+                Op::Group(_) => inner = home.filter(|_| !rooted).or(Some(0)),
+                Op::Member(member) if member.way == Way::Blocking => inner = None,
                 Op::BlockOn { .. } => {
                     in_root = true;
                     self.add(home, 1, true);
@@ -168,6 +171,8 @@ fn each_thing_to_share_is_there() {
             let text = match step.op {
                 Op::Arena(arena) => format!("{:?}", arena.common),
                 Op::Use(deed) => format!("{:?} {:?}", deed.what, deed.how),
+                Op::Group(circle) => format!("{:?} {:?}", circle.policy, circle.end),
+                Op::Member(member) => format!("{:?} {:?}", member.way, member.then),
                 _ => continue,
             };
             // The numbers in it do not matter.
@@ -181,6 +186,17 @@ fn each_thing_to_share_is_there() {
     // Four deeds in seven ways.
     let deeds = ["Move ", "Join ", "Close ", "CloseNow "];
     assert_eq!(deeds.map(count), [7; 4], "{kinds:?}");
+    let policies = ["FailFast", "Supervise", "FirstSuccess"];
+    assert_eq!(policies.map(count), [4; 3], "{kinds:?}");
+    // Five ways to go on, and five ways to come about.
+    let ways = [
+        "Spawn",
+        "Wait",
+        "Start { ready: true",
+        "Start { ready: false",
+        "Blocking",
+    ];
+    assert_eq!(ways.map(count), [5; 5], "{kinds:?}");
 }
 
 /// Whoever has something waits for nobody: neither for what the others have nor for other tasks.
@@ -230,7 +246,7 @@ fn whoever_races_does_not_block() {
                 _ => false,
             };
             assert!(!blocks || !raced, "{:?}", step.op);
-            let own = matches!(step.op, Op::Spawn(_) | Op::Party(_));
+            let own = matches!(step.op, Op::Spawn(_) | Op::Party(_) | Op::Member(_));
             let raced = !own && (raced || step.op == Op::Race);
             step.bodies.iter().for_each(|body| check(body, raced));
         }

@@ -14,7 +14,7 @@ use heist::{Handle, Task, TaskId};
 use super::acts::perform;
 use super::{Scene, run};
 use crate::counts::Counted;
-use crate::oracle::{Expected, Kind, World, lock, patience, unowned};
+use crate::oracle::{Kind, World, lock, patience, unowned};
 use crate::program::{Block, Body, How, Leave, Step};
 use crate::run::{caught, micros};
 use crate::watched::{Boxed, Output, Watched, ignore};
@@ -41,10 +41,7 @@ pub(super) async fn do_block(
         match block.leave {
             Leave::Return => {}
             Leave::Caught => resume_unwind(Box::new(unowned())),
-            Leave::Panic => resume_unwind(Box::new(match &scene.owner {
-                Some(owner) => Expected::ends(&scene.world, owner),
-                None => unowned(),
-            })),
+            Leave::Panic => resume_unwind(Box::new(scene.payload())),
         }
     };
     if block.leave == Leave::Caught {

@@ -1,8 +1,9 @@
-//! Makes arenas, and steps that run side by side.
+//! Makes arenas and circles.
 
 use super::Maker;
 use crate::program::{
-    Act, Arena, Ask, Body, CatchEnd, Common, Deed, Line, Op, Party, Room, Step, Timer, Use, Who,
+    Act, After, Arena, Ask, Body, CatchEnd, Circle, CircleEnd, Common, Deed, Line, Member, Op,
+    Party, Policy, Room, Step, Timer, Use, Way, Who,
 };
 
 /// What is around the steps that are made now.
@@ -10,6 +11,12 @@ use crate::program::{
 pub(super) struct Around {
     /// The innermost arena, and whether its party gives.
     arena: Option<(Common, bool)>,
+    /// In a circle, and whether it is its body that runs, and whether it has only so many places.
+    circle: bool,
+    pub(super) in_body: bool,
+    limited: bool,
+    /// Its children are cancelled in the end, whatever happens.
+    doomed: bool,
     /// Most steps of the arena's parties use it, whatever the depth.
     pub(super) busy: bool,
     /// Somebody has a lock, or an item: the steps wait for nobody.
@@ -42,9 +49,19 @@ impl Maker {
             }
             _ => {}
         }
+        if self.around.circle && draw < 76 {
+            return Some(match draw % 10 {
+                0 => Op::CancelGroup(self.by()),
+                1 | 2 => Op::Catch {
+                    end: self.catch_end(),
+                },
+                _ => Op::Member(self.member()),
+            });
+        }
         match draw {
             80..83 => Some(Op::Race),
             83..93 if depth < 4 => Some(Op::Arena(self.arena())),
+            93..100 if depth < 4 => Some(Op::Group(self.circle())),
             _ => None,
         }
     }
@@ -80,6 +97,19 @@ impl Maker {
             Op::Use(_) if outer.arena.is_some_and(has_something) => {
                 self.around.holds = true;
                 vec![self.leaves(depth)]
+            }
+            Op::Group(circle) => {
+                self.around.circle = true;
+                self.around.in_body = true;
+                self.around.limited = circle.limit.is_some();
+                self.around.doomed = matches!(circle.end, CircleEnd::Fail | CircleEnd::Panic);
+                // Without a task around it the step makes one, on the first runtime.
+                let home = home.filter(|_| !rooted).or(Some(0));
+                vec![self.body_in(home, false, depth)]
+            }
+            Op::Member(Member { way, .. }) => {
+                let home = home.filter(|_| way != Way::Blocking);
+                vec![self.body_of_task(home, depth)]
             }
             _ => Vec::new(),
         };
@@ -233,6 +263,60 @@ impl Maker {
             17 => Ask::Try,
             _ if self.may_wait(true) => Ask::Blocking,
             _ => Ask::Await,
+        }
+    }
+
+    fn circle(&mut self) -> Circle {
+        Circle {
+            policy: [
+                Policy::FailFast,
+                Policy::FailFast,
+                Policy::Supervise,
+                Policy::FirstSuccess,
+            ][self.rng.usize(..4)],
+            limit: (self.rng.u8(..3) == 0).then(|| self.rng.u8(1..4)),
+            end: match self.rng.u8(..12) {
+                0..7 => CircleEnd::Return,
+                7..9 => CircleEnd::PassOn,
+                9..11 => CircleEnd::Fail,
+                _ => CircleEnd::Panic,
+            },
+        }
+    }
+
+    fn member(&mut self) -> Member {
+        // Those who have a place and wait for another would wait for each other: only the body does.
+        let may_wait = self.around.in_body || !self.around.limited;
+        // Whoever waits for a place, or for this one, would wait for ever.
+        let may_idle = self.around.doomed && !self.around.limited;
+        if may_idle && self.rng.u8(..3) == 0 {
+            return Member {
+                way: [Way::Spawn, Way::Wait][self.rng.usize(..2)],
+                fails: false,
+                idles: true,
+                then: After::Drop,
+            };
+        }
+        Member {
+            idles: false,
+            way: match self.rng.u8(..12) {
+                0..5 => Way::Spawn,
+                5..8 if may_wait => Way::Wait,
+                8..10 => Way::Start {
+                    ready: self.rng.u8(..3) > 0,
+                },
+                10 => Way::Blocking,
+                _ => Way::Spawn,
+            },
+            fails: self.rng.u8(..5) == 0,
+            then: match self.rng.u8(..10) {
+                0..5 => After::Drop,
+                5..8 => After::Await,
+                8 => After::Cancel {
+                    wait: self.rng.bool(),
+                },
+                _ => After::Abort,
+            },
         }
     }
 }
