@@ -217,3 +217,24 @@ fn children_are_tasks_for_the_combinators() {
         assert_eq!(sum.unwrap(), 6);
     });
 }
+
+#[test]
+fn a_body_that_passes_on_a_failure_beside_a_success_has_failed() {
+    bounded(|| {
+        for succeeds in [true, false] {
+            let group = TaskGroup::builder().policy(Policy::FirstSuccess);
+            let result = lone_worker().block_on(group.run(async |group: TaskGroup| {
+                let fails = group.spawn(async { Err::<(), _>(io::Error::other("boom")) })?;
+                let error = fails.await.unwrap_err();
+                if succeeds {
+                    group.spawn(async {})?.await?;
+                }
+                Err::<(), BoxError>(error.into())
+            }));
+            let error = result.unwrap_err();
+            assert!(!error.is_cancelled());
+            assert_eq!(error.errors().len(), 1, "{error}");
+            assert_eq!(error.errors()[0].id().is_none(), succeeds);
+        }
+    });
+}

@@ -266,7 +266,7 @@ impl Trade {
                 if !thrown && (!done || queue.task_done()) {
                     problem = Some("not as many are done as were put".to_owned());
                 }
-                if !self.mixed.load(SeqCst) && !queue.is_in_order(&rest) {
+                if !queue.is_in_order(&rest) {
                     let keys: Vec<_> = rest.iter().map(Item::key).collect();
                     problem = Some(format!("what is left is not in order: {keys:?}"));
                 }

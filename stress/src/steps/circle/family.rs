@@ -180,12 +180,6 @@ impl Family {
         }
     }
 
-    /// Whether a group may fail without an error.
-    fn may_tell_nothing(&self, first: bool) -> bool {
-        // Where failures of children do not count, that of a body that passes one on is not told either, today.
-        self.cancelled.load(SeqCst) || first && self.body_failed.load(SeqCst)
-    }
-
     /// All errors must be there, each of them once, and no other.
     pub(super) fn check(&self, result: &Result<(), GroupError>) {
         let members = lock(&self.members);
@@ -200,7 +194,7 @@ impl Family {
             format!("{failed:?} have failed")
         } else if of_body.len() > usize::from(self.body_failed.load(SeqCst)) {
             "the body has not failed".to_owned()
-        } else if result.is_err() && errors.is_empty() && !self.may_tell_nothing(first) {
+        } else if result.is_err() && errors.is_empty() && !self.cancelled.load(SeqCst) {
             "nobody has cancelled it".to_owned()
         } else {
             return;

@@ -64,8 +64,10 @@ impl ChildError {
         Self(Arc::new(Inner { task, cause }))
     }
 
-    pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    /// Whether it is somebody's who gives one of these as an error of its own.
+    pub(super) fn passes_on_one_of(&self, others: &[Self]) -> bool {
+        let passed_on = self.downcast_ref::<Self>();
+        passed_on.is_some_and(|error| others.iter().any(|other| Arc::ptr_eq(&error.0, &other.0)))
     }
 
     /// The child's task. `None`: it is the body that failed.
@@ -115,7 +117,7 @@ impl ChildError {
 }
 
 /// Whether an error says that a task was cancelled.
-pub(super) fn is_cancelled(error: &BoxError) -> bool {
+fn is_cancelled(error: &BoxError) -> bool {
     match error.downcast_ref::<ChildError>() {
         Some(error) => error.is_cancelled(),
         None => (error.downcast_ref()).is_some_and(TaskError::is_cancelled),
@@ -123,7 +125,7 @@ pub(super) fn is_cancelled(error: &BoxError) -> bool {
 }
 
 /// Whether an error says that a group takes no more children.
-pub(super) fn is_closed(error: &BoxError) -> bool {
+fn is_closed(error: &BoxError) -> bool {
     match error.downcast_ref::<ChildError>() {
         Some(error) => error.is_closed(),
         None => error.downcast_ref() == Some(&SpawnError::Closed),

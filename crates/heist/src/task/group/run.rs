@@ -6,9 +6,8 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::error::{is_cancelled, is_closed};
 use super::state::Shared;
-use super::{BoxError, ChildError, GroupError};
+use super::{BoxError, ChildError, GroupError, Policy};
 use crate::shim::{caught, mutated};
 use crate::task::{Cancelled, catch_cancel, current};
 
@@ -62,13 +61,14 @@ impl Run {
         let mut unwanted = None;
         if let Some(error) = failed {
             // The body may pass on what a child has told already, or that the group is being cancelled.
-            let known =
-                |known: &ChildError| error.downcast_ref().is_some_and(|error| known.is(error));
-            let ending = state.cuts_body && (is_closed(&error) || is_cancelled(&error));
-            if ending || state.errors.iter().any(known) {
+            let error = ChildError::of_body(error);
+            let ending = state.cuts_body && (error.is_closed() || error.is_cancelled());
+            // Where a success makes those of children not count, it does.
+            let counts = self.shared.policy == Policy::FirstSuccess;
+            if ending || (!counts && error.passes_on_one_of(&state.errors)) {
                 unwanted = Some(error);
             } else {
-                state.errors.push(ChildError::of_body(error));
+                state.errors.push(error);
             }
         }
         self.shared.abort(state, None);

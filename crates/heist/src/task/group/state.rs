@@ -13,7 +13,7 @@ use crate::shim::{Lock, LockGuard};
 use crate::task::TaskRef;
 
 pub(super) struct Shared {
-    policy: Policy,
+    pub(super) policy: Policy,
     pub(super) state: Lock<State>,
     /// For the one who runs the group: no child is left, or all shall end.
     pub(super) changed: Notify,
@@ -155,9 +155,13 @@ impl Shared {
         let mut errors = std::mem::take(&mut state.errors);
         let succeeded = state.succeeded;
         drop(state);
-        if self.policy == Policy::FirstSuccess && succeeded {
-            // Those of children do not count.
-            errors.retain(|error| error.id().is_none());
+        if self.policy == Policy::FirstSuccess {
+            let all = errors.clone();
+            errors.retain(|error| match error.id() {
+                // With a success, those of children do not count.
+                Some(_) => !succeeded,
+                None => succeeded || !error.passes_on_one_of(&all),
+            });
         }
         errors
     }
