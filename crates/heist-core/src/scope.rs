@@ -6,7 +6,7 @@
 //! ```
 //!
 //! # Invariants
-//! * INV-1: what is lent is dropped, with all that it borrows, before its [`Place`] is given up.
+//! * INV-1: what is lent is dropped, with all that it borrows, before its `Place` is given up.
 //! * INV-2: [`scope`] ends, by return or by panic, only when no place is out. Whoever waits for it says so; that it is so is
 //!   looked at again, and a wait that ends before aborts the process.
 //! * INV-3: a place is made only while `scope` is under way: by its closure, or by code that is lent and has a place itself.

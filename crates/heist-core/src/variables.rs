@@ -9,7 +9,7 @@
 //! ```
 //!
 //! # Invariants
-//! * INV-1: a node is on the list as long as [`Node::during`] runs, whose frame it lies in, and what it lends outlives that.
+//! * INV-1: a node is on the list as long as `Node::during` runs, whose frame it lies in, and what it lends outlives that.
 //! * INV-2: a node is seen by the task that it was made in. Whoever polls a second task on the same stack does not show it its own.
 //!
 //! # Dropped

@@ -15,19 +15,7 @@ pub use limit::{Limit, timeout_with};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use timeout::{Elapsed, Timeout, timeout, timeout_at};
 
-/// The time by the clock of the current runtime, which may be [virtual](crate::virtual_time); outside of any, by the machine's.
-///
-/// # Examples
-///
-/// ```
-/// use heist::time::{Duration, now, sleep};
-///
-/// heist::run(async {
-///     let before = now();
-///     sleep(Duration::from_millis(1)).await;
-///     assert!(now() - before >= Duration::from_millis(1));
-/// });
-/// ```
+/// The time by the clock of the current runtime, which may be virtual; outside of any, by the machine's.
 ///
 /// # Counterpart
 ///

@@ -239,24 +239,6 @@ fn change<R>(f: impl FnOnce(&VirtualTime, &mut Plan) -> R) -> R {
 ///
 /// It keeps nothing.
 ///
-/// # Examples
-///
-/// ```
-/// # fn main() -> std::io::Result<()> {
-/// let runtime = heist::Runtime::builder().worker_threads(2).virtual_time(true).build()?;
-/// runtime.block_on(async {
-///     let (promise, deferred) = heist::promise();
-///     let task = heist::spawn(async move { deferred.await.unwrap() });
-///     heist::testing::settle().await;
-///     assert!(!task.is_finished()); // it waits for the promise, and for nothing else
-///     promise.set_result(()).unwrap();
-///     heist::testing::settle().await;
-///     assert!(task.is_finished());
-/// });
-/// # Ok(())
-/// # }
-/// ```
-///
 /// # Counterpart
 ///
 /// `synctest.Wait` of Go, `wait_all_tasks_blocked` of Trio.
@@ -279,26 +261,6 @@ pub async fn settle() {
 /// # Cancel safety
 ///
 /// The time passes all the same.
-///
-/// # Examples
-///
-/// ```
-/// use heist::testing::{advance, set_auto_advance};
-/// use heist::time::{Duration, sleep};
-///
-/// # fn main() -> std::io::Result<()> {
-/// let runtime = heist::Runtime::builder().worker_threads(2).virtual_time(true).build()?;
-/// runtime.block_on(async {
-///     set_auto_advance(false);
-///     let hour = heist::spawn(sleep(Duration::from_secs(3600)));
-///     advance(Duration::from_secs(3599)).await;
-///     assert!(!hour.is_finished());
-///     advance(Duration::from_secs(1)).await;
-///     assert!(hour.is_finished());
-/// });
-/// # Ok(())
-/// # }
-/// ```
 ///
 /// # Counterpart
 ///

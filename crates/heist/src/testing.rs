@@ -22,6 +22,26 @@
 //! # fn main() {}
 //! ```
 //!
+//! Stepped by hand, it goes as far as it is told:
+//!
+//! ```
+//! use heist::testing::{advance, set_auto_advance};
+//! use heist::time::{Duration, sleep};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let runtime = heist::Runtime::builder().worker_threads(2).virtual_time(true).build()?;
+//! runtime.block_on(async {
+//!     set_auto_advance(false);
+//!     let hour = heist::spawn(sleep(Duration::from_secs(3600)));
+//!     advance(Duration::from_secs(3599)).await;
+//!     assert!(!hour.is_finished());
+//!     advance(Duration::from_secs(1)).await;
+//!     assert!(hour.is_finished());
+//! });
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! [`std::time::Instant::now`] is the machine's time; [`time::now`](crate::time::now) is the runtime's.
 
 pub use heist_io::virtual_time::{advance, set_auto_advance, settle};

@@ -10,6 +10,18 @@
 //! });
 //! ```
 //!
+//! The clock is the runtime's, and may be [virtual](crate::testing) in tests:
+//!
+//! ```
+//! use heist::time::{Duration, now, sleep};
+//!
+//! heist::run(async {
+//!     let before = now();
+//!     sleep(Duration::from_millis(1)).await;
+//!     assert!(now() - before >= Duration::from_millis(1));
+//! });
+//! ```
+//!
 //! A limit that a client which sends something moves:
 //!
 //! ```
