@@ -1,6 +1,7 @@
 //! How a leaf future finds the driver of the runtime that it is used in.
 
 use crate::driver::IoDriver;
+use crate::virtual_time;
 use heist_core::context::{RuntimeContext, current_or_global, no_runtime, with_current};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io;
@@ -35,10 +36,12 @@ pub(crate) fn now() -> Instant {
 }
 
 /// The time by the clock of this runtime.
+#[inline]
 pub fn now_of(runtime: &dyn RuntimeContext) -> Instant {
-    match runtime.driver().as_any().downcast_ref() {
-        Some(driver) => IoDriver::now(driver),
-        None => runtime.platform().now(),
+    if virtual_time::is_used() {
+        virtual_time::now_of(runtime)
+    } else {
+        runtime.platform().now()
     }
 }
 

@@ -68,6 +68,8 @@ pub(crate) mod handlers {
 
 pub(crate) use imp::*;
 pub(crate) use std::sync::Arc;
+/// For statics, which are in no model.
+pub(crate) use std::sync::atomic::AtomicBool as ProcessWideFlag;
 pub(crate) use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 #[cfg(loom)]

@@ -22,10 +22,10 @@ use heist_core::context::RuntimeContext;
 use heist_core::future::{Deferred, Promise, promise};
 use heist_core::task::{TaskId, current_id};
 
-pub use crate::context::now_of;
+pub use crate::context::now_of as now_of_any;
 use crate::context::with_driver;
 use crate::driver::IoDriver;
-use crate::sync::{Arc, AtomicU64, Mutex, Relaxed};
+use crate::sync::{Arc, AtomicU64, Mutex, ProcessWideFlag, Relaxed};
 use crate::timer::NEVER;
 
 /// Says whether nothing is queued, polled, or runs, but these tasks, which wait inside of a poll.
@@ -60,8 +60,24 @@ struct Roots {
     blocked: Vec<TaskId>,
 }
 
+/// Whether any runtime of this process has ever had one: whoever asks for the time need not look at the driver otherwise.
+static USED: ProcessWideFlag = ProcessWideFlag::new(false);
+
+#[inline]
+pub(crate) fn is_used() -> bool {
+    // Relaxed: whoever is in such a runtime has taken that over with it.
+    USED.load(Relaxed)
+}
+
+/// The time by the clock of this runtime, which may be virtual.
+#[cold]
+pub(crate) fn now_of(runtime: &dyn RuntimeContext) -> Instant {
+    of(runtime).map_or_else(|| runtime.platform().now(), |time| time.now())
+}
+
 impl VirtualTime {
     pub(crate) fn new(epoch: Instant) -> Arc<Self> {
+        USED.store(true, Relaxed);
         Arc::new(Self {
             epoch,
             passed: AtomicU64::new(0),
