@@ -27,7 +27,7 @@ use crate::task::extras::Callback;
 use crate::task::harness::report;
 use crate::task::state::{Action, Snapshot, State};
 use crate::task::{TaskId, TaskRef};
-use crate::variables::Inherited;
+use crate::variables::{self, Inherited};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -240,6 +240,8 @@ pub(crate) fn remove(task: &TaskRef, id: CallbackId, here: bool) -> bool {
 
 fn call(callback: Callback, task: &TaskRef) {
     let _leave = Leave::what_is_entered_from_now_on();
+    // Callbacks see what was set where they were added, and not where they happen to run.
+    let _hidden = variables::hidden();
     if let Err(payload) = caught(|| (callback.run)(task)) {
         report(task.header(), ExceptionKind::Callback, &*payload);
         drop_quietly(payload);

@@ -137,7 +137,7 @@ impl<'scope, D> Lender<'scope, '_, D> {
     /// This closure for a thread of anybody's.
     pub fn closure(&'scope self, f: impl FnOnce() + Send + 'scope) -> LentClosure {
         let job = Job {
-            f,
+            f: Box::new(f),
             place: self.place(),
         };
         let job: Box<dyn FnOnce() + Send + 'scope> = Box::new(move || {
@@ -208,9 +208,10 @@ impl<F: Future<Output = ()>> Future for Body<F> {
     }
 }
 
-/// As [`Body`].
+/// As [`Body`]. What is borrowed stands in a box: an argument that is a reference must be good until its function returns, and `place` goes
+/// before that.
 struct Job<F> {
-    f: F,
+    f: Box<F>,
     place: Place,
 }
 
@@ -299,6 +300,41 @@ mod tests {
             wait,
         );
         assert_eq!((number, counted.into_inner()), (1, 1));
+        thread.join().expect("it has ended well");
+    }
+
+    #[test]
+    fn what_is_lent_may_go_while_the_call_that_borrowed_it_returns_which_races() {
+        // Wakes, and gives the one who waits the time to end the scope before the call is over.
+        struct Slow(Thread);
+
+        impl Wake for Slow {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+                (0..200).for_each(|_| thread::yield_now());
+            }
+        }
+
+        let mut number = Box::new(0);
+        let thread = scope(
+            (),
+            |lender| {
+                let number = &mut *number;
+                let job = lender.closure(move || *number += 1);
+                thread::spawn(|| {
+                    (0..20).for_each(|_| thread::yield_now());
+                    job.call();
+                })
+            },
+            |poll| {
+                let waker = Waker::from(Arc::new(Slow(thread::current())));
+                while !poll(&mut Context::from_waker(&waker)) {
+                    thread::park();
+                }
+            },
+        );
+        assert_eq!(*number, 1);
+        drop(number);
         thread.join().expect("it has ended well");
     }
 

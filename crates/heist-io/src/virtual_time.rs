@@ -171,7 +171,9 @@ pin_project_lite::pin_project! {
         #[pin]
         future: F,
         time: Option<Arc<VirtualTime>>,
-        // Gone with the future, inside of its last poll: from then on the task that waited goes on.
+        // Who waits for it here.
+        outer: Option<TaskId>,
+        // From inside of the first poll until the future is gone, inside of the last one: before and after that, `outer` runs.
         blocked: Option<Blocked>,
     }
 }
@@ -180,15 +182,12 @@ pin_project_lite::pin_project! {
 /// it here.
 pub fn root<F>(runtime: &dyn RuntimeContext, future: F) -> Root<F> {
     let time = of(runtime).cloned();
-    let blocked = time.as_ref().and_then(|time| {
-        let outer = current_id()?;
-        time.roots.lock().blocked.push(outer);
-        Some(Blocked(Arc::clone(time), outer))
-    });
+    let outer = time.as_ref().and_then(|_| current_id());
     Root {
         future,
         time,
-        blocked,
+        outer,
+        blocked: None,
     }
 }
 
@@ -201,6 +200,7 @@ impl Drop for Blocked {
         if let Some(at) = roots.blocked.iter().rposition(|id| *id == self.1) {
             roots.blocked.swap_remove(at);
         }
+        roots.polls += 1;
     }
 }
 
@@ -218,6 +218,10 @@ impl<F: Future> Future for Root<F> {
 
         let this = self.project();
         let _polled = this.time.as_deref().map(Polled);
+        if let (Some(time), Some(outer)) = (&*this.time, this.outer.take()) {
+            time.roots.lock().blocked.push(outer);
+            *this.blocked = Some(Blocked(Arc::clone(time), outer));
+        }
         this.future.poll(cx)
     }
 }

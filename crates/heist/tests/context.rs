@@ -257,3 +257,24 @@ fn a_variable_has_a_name() {
     assert_eq!(format!("{DEPTH:?}"), "TaskLocal(\"DEPTH\")");
     assert!(Handle::try_current().is_none());
 }
+
+#[test]
+fn a_callback_sees_nothing_of_the_thread_that_it_happens_to_run_on() {
+    bounded(|| {
+        let runtime = runtime(1);
+        let (seen, sees) = mpsc::channel();
+        let root = REQUEST.sync_scope(7, || {
+            runtime.block_on(async {
+                let root = heist::task::current();
+                let added = root.clone();
+                let adder = std::thread::spawn(move || {
+                    added.add_done_callback(move |_| seen.send(REQUEST.get()).unwrap());
+                });
+                adder.join().unwrap();
+                root
+            })
+        });
+        assert_eq!(sees.recv().unwrap(), None);
+        drop(root);
+    });
+}

@@ -323,3 +323,25 @@ fn to_cancel_and_wait_gives_what_a_task_that_swallows_the_request_gives() {
         ));
     });
 }
+
+#[test]
+fn the_handler_that_is_told_of_a_clean_up_may_use_the_runtime() {
+    bounded(|| {
+        let (told, tell) = mpsc::channel();
+        let told = Mutex::new(told);
+        let runtime = Runtime::builder()
+            .worker_threads(2)
+            .exception_handler(move |_| {
+                let handle = heist::Handle::current();
+                let _entered = handle.enter();
+                told.lock().unwrap().send(handle.all_tasks().len()).unwrap();
+            })
+            .build()
+            .unwrap();
+        runtime.block_on(Finalizers::run(
+            Duration::from_millis(1),
+            async |finalizers: Finalizers| finalizers.defer_async(pending()),
+        ));
+        assert!(tell.recv().unwrap() > 0);
+    });
+}

@@ -4,15 +4,20 @@
 
 mod support;
 
-use std::future::pending;
+use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_lite::StreamExt;
 use heist::task::{BoxError, ReturnWhen, TaskGroup, as_completed, wait, yield_now};
 use heist::testing::{advance, set_auto_advance, settle};
-use heist::time::{MissedTickBehavior, interval, now, sleep, sleep_until, timeout, timeout_with};
+use heist::time::{
+    MissedTickBehavior, PeriodicCallback, interval, now, sleep, sleep_until, timeout, timeout_with,
+    with_deadline,
+};
 use heist::{Handle, Runtime, promise, spawn, spawn_blocking};
 use support::{bounded, lone_worker};
 
@@ -359,4 +364,71 @@ async fn a_group_with_a_limit_of_two_takes_twice_as_long_for_four() {
     });
     assert_eq!(run.await.unwrap(), 50 * MS);
     assert_eq!(now() - begun, 100 * MS);
+}
+
+#[heist::test(virtual_time, local)]
+async fn local_tasks_inherit_a_deadline_too() {
+    let mut child = None;
+    let late = with_deadline(now() + HOUR, async {
+        child = Some(heist::spawn_local(sleep(2 * HOUR)));
+        sleep(2 * HOUR).await;
+    });
+    assert!(late.await.is_err());
+    assert!(child.unwrap().await.unwrap_err().is_cancelled());
+}
+
+#[test]
+fn a_scope_whose_wait_is_cancelled_waits_all_the_same() {
+    bounded(|| {
+        let runtime = virtual_runtime(2);
+        let handle = runtime.handle().clone();
+        let begun = runtime.block_on(async { now() });
+        runtime.block_on(async {
+            let scope = handle.clone();
+            let task = spawn(async move {
+                scope.scope(|scope| {
+                    scope.spawn(sleep(HOUR));
+                });
+                now()
+            });
+            settle().await;
+            for task in handle.all_tasks() {
+                if task.name() == "scope" {
+                    assert!(task.cancel());
+                }
+            }
+            assert_eq!(task.await.unwrap() - begun, HOUR);
+        });
+    });
+}
+
+#[heist::test(virtual_time)]
+async fn a_periodic_callback_survives_a_destructor_that_panics() {
+    struct Bomb(Arc<Mutex<u32>>);
+
+    impl Future for Bomb {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Ready(())
+        }
+    }
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            let first = {
+                let mut drops = self.0.lock().unwrap();
+                *drops += 1;
+                *drops == 1
+            };
+            assert!(!first, "on purpose");
+        }
+    }
+
+    let drops = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&drops);
+    let beat = PeriodicCallback::new(MS, move || Bomb(Arc::clone(&counted))).start();
+    sleep(5 * MS + MS / 2).await;
+    assert_eq!(*drops.lock().unwrap(), 5);
+    assert!(beat.cancel());
 }

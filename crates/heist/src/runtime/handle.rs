@@ -205,7 +205,7 @@ impl Handle {
             ),
             Engine::Local(local) => match Inherited::here() {
                 None => local.spawn_local(future, meta),
-                Some(inherited) => local.spawn_local(InContext::new(inherited, future), meta),
+                Some(inherited) => local.spawn_local(local_body(inherited, future), meta),
             },
         }
     }
@@ -442,6 +442,18 @@ pub(crate) fn output<T>(result: Result<T, TaskError>) -> T {
             Err(error) => resume_unwind(Box::new(error)),
         },
     }
+}
+
+/// The body of a local task that inherits something.
+pub(super) fn local_body<F>(inherited: Inherited, future: F) -> impl Future<Output = F::Output>
+where
+    F: Future + 'static,
+{
+    let future: Pin<Box<dyn Future<Output = F::Output>>> = match deadline() {
+        Some(at) => Box::pin(Due::at(at, future)),
+        None => Box::pin(future),
+    };
+    InContext::new(inherited, future)
 }
 
 /// Some hundred years.

@@ -11,7 +11,7 @@ use heist_core::variables::Inherited;
 use heist_io::virtual_time::set_probe;
 use heist_scheduler::{Config, LocalScheduler, ShutdownReport, SystemPlatform};
 
-use super::handle::{Engine, output};
+use super::handle::{Engine, local_body, output};
 use super::{EnterGuard, Handle};
 use crate::context::InContext;
 use crate::shim;
@@ -112,7 +112,7 @@ impl LocalRuntime {
         match Inherited::here() {
             None => self.scheduler.spawn_local(future, Meta::caller()),
             Some(inherited) => {
-                let future = InContext::new(inherited, future);
+                let future = local_body(inherited, future);
                 self.scheduler.spawn_local(future, Meta::caller())
             }
         }

@@ -62,9 +62,13 @@ impl List {
     /// Polls one after the other. Whoever waits is in the list, so that nobody is lost if this is dropped.
     fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let Some(mut finalizer) = self.0.lock().as_mut().and_then(Vec::pop) else {
+            let mut list = self.0.lock();
+            let Some(mut finalizer) = list.as_mut().and_then(Vec::pop) else {
+                // Whoever comes later is on its own.
+                *list = None;
                 return Poll::Ready(());
             };
+            drop(list);
             let polled = guarded(ExceptionKind::CleanUp, None, || finalizer.as_mut().poll(cx));
             if polled == Some(Poll::Pending) {
                 if let Some(list) = self.0.lock().as_mut() {
@@ -124,10 +128,10 @@ impl Rest {
         if let (Some(task), Some(name)) = (&self.task, &name) {
             exception = exception.with_task(task.id(), name, task.spawn_location());
         }
-        context::with_current(|runtime| match runtime {
+        match context::try_current() {
             Some(runtime) => runtime.report(&exception),
             None => exception.print(),
-        });
+        }
         left.into_iter().for_each(drop_quietly);
     }
 }

@@ -95,12 +95,11 @@ fn wait(handle: &Handle, poll: &mut dyn FnMut(&mut Context<'_>) -> bool) {
         true => Poll::Ready(()),
         false => Poll::Pending,
     });
-    if handle
-        .try_block_on(&mut over, Meta::caller().named("scope"))
-        .is_err()
-    {
-        // The root was cancelled, or refused.
-        Scheduler::block_in_place(|| shim::wait(over));
+    // A root that is cancelled has no say in this.
+    while let Err(error) = handle.try_block_on(&mut over, Meta::caller().named("scope")) {
+        if error.is_runtime_gone() {
+            return Scheduler::block_in_place(|| shim::wait(over));
+        }
     }
 }
 

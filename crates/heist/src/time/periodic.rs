@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
 use std::time::Duration;
 
-use heist_core::error::{ExceptionKind, guarded};
+use heist_core::error::{ExceptionKind, drop_quietly, guarded};
 use heist_core::task::Meta;
 use heist_io::time::{MissedTickBehavior, interval};
 use std::future::poll_fn;
@@ -106,12 +105,13 @@ where
                 ticks.tick().await;
                 // One that panics is over.
                 if let Some(call) = guarded(ExceptionKind::Callback, None, &mut self.callback) {
-                    let mut call = pin!(call);
+                    let mut call = Box::pin(call);
                     poll_fn(|cx| {
                         let poll = || call.as_mut().poll(cx);
                         guarded(ExceptionKind::Callback, None, poll).unwrap_or(Poll::Ready(()))
                     })
                     .await;
+                    drop_quietly(call);
                 }
             }
         };
