@@ -169,7 +169,14 @@ fn a_panic_of_a_destructor_leaves_the_scope_sound() {
             });
             cancelled.cancel();
             let _ = cancelled.wait_blocking();
-            drop(scope.spawn(async { Bomb(&drops) }));
+            // Nobody has the handle any more when it gives that.
+            let (go, wait) = promise::<()>();
+            let drops = &drops;
+            drop(scope.spawn(async move {
+                let _ = wait.await;
+                Bomb(drops)
+            }));
+            go.set_result(()).unwrap();
         });
         assert_eq!(drops.into_inner(), 2);
     });
