@@ -39,6 +39,8 @@ struct Entry {
     /// 0 for none. One that is gone counts as none.
     parent: u64,
     polled: u64,
+    /// It takes requests before those inside of it do.
+    masks: bool,
     /// `None` if it is the task's own. Counted: cloning a waker is user code, and this is under a lock.
     waker: Option<Arc<Waker>>,
 }
@@ -81,16 +83,20 @@ impl Catchers {
             };
             level = last.id;
             found = Some(last);
+            if last.masks {
+                return found;
+            }
         }
     }
 
-    fn enter(&mut self, parent: u64, waker: Option<Arc<Waker>>) -> u64 {
+    fn enter(&mut self, parent: u64, masks: bool, waker: Option<Arc<Waker>>) -> u64 {
         self.last_id += 1;
         self.clock += 1;
         let entry = Entry {
             id: self.last_id,
             parent,
             polled: self.clock,
+            masks,
             waker,
         };
         self.entries.push(entry);
@@ -114,7 +120,17 @@ impl Catchers {
 pub fn catch_cancel<F: Future>(body: F) -> CatchCancel<F> {
     CatchCancel {
         body: Some(body),
+        masks: false,
         place: None,
+    }
+}
+
+/// The same, but it takes requests before catchers inside of `body` do.
+#[doc(hidden)]
+pub fn catch_cancel_first<F: Future>(body: F) -> CatchCancel<F> {
+    CatchCancel {
+        masks: true,
+        ..catch_cancel(body)
     }
 }
 
@@ -125,6 +141,7 @@ pin_project! {
         // Dropped before the place: what the body's drop starts is still inside.
         #[pin]
         body: Option<F>,
+        masks: bool,
         place: Option<Place>,
     }
 }
@@ -141,7 +158,7 @@ impl Place {
     }
 
     /// Makes an entry in `task`. `None` if that is over.
-    fn enter(task: TaskRef, waker: &Waker) -> Option<Self> {
+    fn enter(task: TaskRef, masks: bool, waker: &Waker) -> Option<Self> {
         let parent = FRAME.with(|frame| frame.catcher.get());
         let waker = own_waker(&task, waker);
         let mut inner = task.header().extras_or_new().lock();
@@ -149,7 +166,7 @@ impl Place {
             drop(inner);
             return None;
         }
-        let id = inner.catchers.enter(parent, waker);
+        let id = inner.catchers.enter(parent, masks, waker);
         drop(inner);
         Some(Self { task, id })
     }
@@ -251,7 +268,7 @@ impl<F: Future> Future for CatchCancel<F> {
             }
             place.polled(cx.waker());
         } else if let Some(task) = current {
-            *this.place = Place::enter(task, cx.waker());
+            *this.place = Place::enter(task, *this.masks, cx.waker());
         }
         let Some(place) = this.place.as_ref() else {
             return polled.poll(cx).map(Ok);

@@ -34,7 +34,7 @@ pub use root::{Root, block_on, refuse};
 pub use runnable::{Ran, Runnable, RunnableSlot};
 pub use spawn::{spawn, spawn_blocking, spawn_local, try_spawn};
 pub use state::TaskState;
-pub use task_ref::{TaskRef, current, current_id, try_current};
+pub use task_ref::{TaskRef, current, current_id, try_current, waiting_id};
 
 use std::panic::Location;
 

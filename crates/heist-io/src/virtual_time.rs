@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use heist_core::context::RuntimeContext;
 use heist_core::future::{Deferred, Promise, promise};
-use heist_core::task::{TaskId, current_id};
+use heist_core::task::{TaskId, waiting_id};
 
 pub use crate::context::now_of as now_of_any;
 use crate::context::with_driver;
@@ -182,7 +182,7 @@ pin_project_lite::pin_project! {
 /// it here.
 pub fn root<F>(runtime: &dyn RuntimeContext, future: F) -> Root<F> {
     let time = of(runtime).cloned();
-    let outer = time.as_ref().and_then(|_| current_id());
+    let outer = time.as_ref().and_then(|_| waiting_id());
     Root {
         future,
         time,

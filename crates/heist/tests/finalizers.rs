@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_lite::future::poll_once;
 use heist::runtime::ExceptionKind;
-use heist::task::{Finalizers, current, yield_now};
+use heist::task::{Finalizers, TaskGroup, current, yield_now};
 use heist::time::{sleep, timeout};
 use heist::{Runtime, Task, promise};
 use support::{Drops, bounded, runtime};
@@ -343,5 +343,52 @@ fn the_handler_that_is_told_of_a_clean_up_may_use_the_runtime() {
             async |finalizers: Finalizers| finalizers.defer_async(pending()),
         ));
         assert!(tell.recv().unwrap() > 0);
+    });
+}
+
+#[test]
+fn a_clean_up_elsewhere_that_the_end_of_the_runtime_cuts_short_is_dropped() {
+    bounded(|| {
+        let runtime = runtime(2);
+        let drops = Drops::default();
+        let guard = drops.guard();
+        runtime.block_on(async {
+            let run = Finalizers::run(NO_LIMIT, async move |finalizers: Finalizers| {
+                finalizers.defer_async(async move {
+                    let _guard = guard;
+                    pending::<()>().await;
+                });
+                pending::<()>().await;
+            });
+            assert!(timeout(Duration::ZERO, run).await.is_err());
+        });
+        runtime.shutdown(Duration::from_millis(10));
+        assert_eq!(drops.count(), 1);
+    });
+}
+
+#[test]
+fn a_request_during_the_clean_up_waits_although_something_in_it_would_take_it() {
+    bounded(|| {
+        let runtime = runtime(2);
+        let (cleans, cleaning) = promise();
+        let (goes_on, wait) = promise::<()>();
+        let log = Log::default();
+        let its_log = log.clone();
+        let task = waiting(&runtime, NO_LIMIT, async move {
+            let group = TaskGroup::run(async move |_| {
+                cleans.set_result(()).unwrap();
+                wait.await?;
+                Ok(())
+            });
+            assert!(group.await.is_ok());
+            its_log.note("clean");
+        });
+        assert!(task.cancel());
+        runtime.block_on(cleaning).unwrap();
+        assert!(task.cancel());
+        goes_on.set_result(()).unwrap();
+        assert!(runtime.block_on(task).unwrap_err().is_cancelled());
+        assert_eq!(log.take(), ["clean"]);
     });
 }

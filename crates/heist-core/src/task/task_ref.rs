@@ -285,6 +285,21 @@ pub fn current_id() -> Option<TaskId> {
     current_header().map(|header| unsafe { header.as_ref() }.id)
 }
 
+/// That of the task that is being polled, or else of the one in whose poll this thread is about to block.
+#[doc(hidden)]
+pub fn waiting_id() -> Option<TaskId> {
+    current_id().or_else(|| {
+        let task = NonNull::new(
+            FRAME
+                .with(|frame| frame.suspended.get())
+                .cast_mut()
+                .cast::<Header>(),
+        );
+        // SAFETY: its poll is under way below this frame.
+        task.map(|header| unsafe { header.as_ref() }.id)
+    })
+}
+
 pub(crate) fn current_header() -> Option<NonNull<Header>> {
     NonNull::new(FRAME.with(|frame| frame.task.get()).cast_mut().cast())
 }

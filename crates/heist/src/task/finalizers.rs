@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use heist_core::cancel::catch_cancel_first;
 use heist_core::context;
 use heist_core::error::{ExceptionContext, ExceptionKind, drop_quietly, guarded};
 
@@ -91,7 +92,7 @@ impl List {
         };
         let mut all = pin!(without_deadline(all));
         let mut request = None;
-        while let Err(cancelled) = catch_cancel(all.as_mut()).await {
+        while let Err(cancelled) = catch_cancel_first(all.as_mut()).await {
             request = request.or(Some(cancelled));
         }
         request
@@ -109,6 +110,8 @@ struct Rest {
     limit: Duration,
     /// In which it runs.
     task: Option<TaskRef>,
+    /// It is a task of its own.
+    elsewhere: bool,
 }
 
 impl Rest {
@@ -140,7 +143,7 @@ impl Drop for Rest {
     fn drop(&mut self) {
         let left = self.list.close();
         let aborted = self.task.as_ref().is_some_and(TaskRef::is_aborted);
-        if left.is_empty() || (aborted && !mutated("abort-cleans-up")) {
+        if left.is_empty() || self.elsewhere || (aborted && !mutated("abort-cleans-up")) {
             return left.into_iter().for_each(drop_quietly);
         }
         let name = match &self.task {
@@ -151,6 +154,7 @@ impl Drop for Rest {
             list: List::new(left),
             limit: self.limit,
             task: self.task.take(),
+            elsewhere: true,
         };
         let clean_up = async move {
             rest.list.run(rest.limit).await;
@@ -196,6 +200,7 @@ impl Finalizers {
             list: List::new(Vec::new()),
             limit,
             task: try_current(),
+            elsewhere: false,
         };
         let list = Arc::clone(&rest.list);
         let result = poll_body(async move { body(Self { list }).await }).await;

@@ -98,6 +98,7 @@ fn wait(handle: &Handle, poll: &mut dyn FnMut(&mut Context<'_>) -> bool) {
     // A root that is cancelled has no say in this.
     while let Err(error) = handle.try_block_on(&mut over, Meta::caller().named("scope")) {
         if error.is_runtime_gone() {
+            let over = heist_io::virtual_time::root(&*handle.context(), over);
             return Scheduler::block_in_place(|| shim::wait(over));
         }
     }
