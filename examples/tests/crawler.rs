@@ -46,6 +46,11 @@ const SETTINGS: Settings = Settings {
     patience: PATIENT,
 };
 
+const NEAR: Settings = Settings {
+    depth: 1,
+    ..SETTINGS
+};
+
 /// A site, and the task that serves it.
 struct Served {
     site: Arc<Site>,
@@ -116,11 +121,7 @@ async fn each_page_is_fetched_once_to_the_depth_and_no_further() {
     assert_eq!(paths, BTreeMap::from(expected));
     assert!((1..=4).all(|number| served.site.hits(&format!("/deep/{number}")) == 1));
     // A ring: one leads to the other, and to itself.
-    let near = Settings {
-        depth: 1,
-        ..SETTINGS
-    };
-    let paths = visited(served.url("/ring"), near).await;
+    let paths = visited(served.url("/ring"), NEAR).await;
     let expected = [("/".to_owned(), 1), ("/ring".to_owned(), 0)];
     assert_eq!(paths, BTreeMap::from(expected));
     assert_eq!((served.site.hits("/"), served.site.hits("/ring")), (1, 1));
@@ -130,11 +131,7 @@ async fn each_page_is_fetched_once_to_the_depth_and_no_further() {
 #[heist::test(local)]
 async fn a_redirect_is_a_page_with_one_link() {
     let served = Served::start().await;
-    let near = Settings {
-        depth: 1,
-        ..SETTINGS
-    };
-    let paths = visited(served.url("/old"), near).await;
+    let paths = visited(served.url("/old"), NEAR).await;
     let expected = [("/new".to_owned(), 1), ("/old".to_owned(), 0)];
     assert_eq!(paths, BTreeMap::from(expected));
     served.end().await;

@@ -48,6 +48,10 @@ pub const MUTATIONS: &[(&str, &str)] = &[
         "catch-flag-stays",
     ),
     ("among_siblings_one_takes", "catch-clock-runs"),
+    (
+        "a_masking_catcher_takes_before_one_inside_of_it",
+        "mask-ignored",
+    ),
     ("a_user_spawns_and_joins", "notify-fence"),
     ("a_user_spawns_and_joins", "panic-in-a-task"),
     ("a_user_adds_a_callback", "task-word-relaxed"),

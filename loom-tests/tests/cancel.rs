@@ -2,7 +2,7 @@
 
 #![cfg(loom)]
 
-use heist_core::cancel::catch_cancel;
+use heist_core::cancel::{catch_cancel, catch_cancel_first};
 use heist_core::task::{self, Meta, TaskState};
 use heist_loom_tests::{Runtime, explore};
 use loom::thread;
@@ -68,6 +68,28 @@ fn a_catcher_that_is_dropped_passes_the_request_on() {
             catcher = None;
             Poll::Pending
         });
+        let task = task::spawn(&runtime.0, body, Meta::caller());
+        let view = task.task_ref();
+        let other = thread::spawn(move || assert!(view.cancel()));
+        runtime.run_once();
+        other.join().expect("the model's thread");
+        runtime.run_all();
+        assert!(task.is_finished(), "the request was lost");
+        drop(task);
+        runtime.close();
+    });
+}
+
+/// A catcher that masks those inside of it takes the request, whenever that comes.
+#[test]
+fn a_masking_catcher_takes_before_one_inside_of_it() {
+    explore("a_masking_catcher_takes_before_one_inside_of_it", || {
+        let runtime = Runtime::new();
+        let body = async {
+            let inner = catch_cancel(pending::<()>());
+            let outer = catch_cancel_first(inner).await;
+            assert!(outer.is_err(), "the one inside has taken it");
+        };
         let task = task::spawn(&runtime.0, body, Meta::caller());
         let view = task.task_ref();
         let other = thread::spawn(move || assert!(view.cancel()));

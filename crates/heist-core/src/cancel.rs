@@ -4,7 +4,8 @@
 //! whose poll it was last polled as its parent. While a request waits, exactly one catcher is *designated*: from the
 //! outermost level down, always the one that was polled last, until one has no active child. It takes the request: at its next poll
 //! if it was polled before, else when its body has been polled once and is pending. `cancel` wakes the wakers of all
-//! catchers, so that the designated one is polled even inside of a `join!` or a `FuturesUnordered`.
+//! catchers, so that the designated one is polled even inside of a `join!` or a `FuturesUnordered`. One that *masks* those inside of it
+//! ends the search: what is being cleaned up is not to be cancelled by a request for the whole.
 //!
 //! # Invariants
 //! * CATCH-1: the flag `catch` of the task word is set while there are entries; both change under the lock of the side node.
@@ -83,7 +84,7 @@ impl Catchers {
             };
             level = last.id;
             found = Some(last);
-            if last.masks {
+            if last.masks && !mutated("mask-ignored") {
                 return found;
             }
         }

@@ -38,10 +38,10 @@ pub(crate) fn now() -> Instant {
 /// The time by the clock of this runtime.
 #[inline]
 pub fn now_of(runtime: &dyn RuntimeContext) -> Instant {
-    if virtual_time::is_used() {
-        virtual_time::now_of(runtime)
-    } else {
-        runtime.platform().now()
+    let virtual_time = virtual_time::is_used().then(|| virtual_time::of(runtime));
+    match virtual_time.flatten() {
+        None => runtime.platform().now(),
+        Some(time) => time.now(),
     }
 }
 

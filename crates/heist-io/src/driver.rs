@@ -117,13 +117,18 @@ impl IoDriver {
     /// The same where the time is virtual: if nothing else goes on, the next step instead of a sleep.
     #[cold]
     fn wait_virtually(&self, time: &VirtualTime, wait: Wait) -> usize {
-        if wait == Wait::Never || !time.has_plan(self.timers.next_deadline()) {
-            return self.wait(wait);
-        }
-        match self.reactor.poll() {
-            0 if time.is_quiet() => time.step(self.timers.next_deadline()),
-            0 => self.wait(Wait::Until(self.now() + MOMENT)),
-            woken => woken,
+        let in_a_moment = Wait::Until(self.now() + MOMENT);
+        let has_plan = wait != Wait::Never && time.has_plan(self.timers.next_deadline());
+        match wait {
+            Wait::Never => self.wait(wait),
+            _ if has_plan => match self.reactor.poll() {
+                0 if time.is_quiet() => time.step(self.timers.next_deadline()),
+                0 => self.wait(in_a_moment),
+                woken => woken,
+            },
+            Wait::Forever => self.wait(wait),
+            // A time of the scheduler's, which goes by the machine's clock.
+            Wait::Until(_) => self.wait(in_a_moment),
         }
     }
 

@@ -22,7 +22,7 @@ use heist_core::context::RuntimeContext;
 use heist_core::future::{Deferred, Promise, promise};
 use heist_core::task::{TaskId, waiting_id};
 
-pub use crate::context::now_of as now_of_any;
+pub use crate::context::now_of;
 use crate::context::with_driver;
 use crate::driver::IoDriver;
 use crate::sync::{Arc, AtomicU64, Mutex, ProcessWideFlag, Relaxed};
@@ -67,12 +67,6 @@ static USED: ProcessWideFlag = ProcessWideFlag::new(false);
 pub(crate) fn is_used() -> bool {
     // Relaxed: whoever is in such a runtime has taken that over with it.
     USED.load(Relaxed)
-}
-
-/// The time by the clock of this runtime, which may be virtual.
-#[cold]
-pub(crate) fn now_of(runtime: &dyn RuntimeContext) -> Instant {
-    of(runtime).map_or_else(|| runtime.platform().now(), |time| time.now())
 }
 
 impl VirtualTime {
@@ -160,7 +154,8 @@ pub fn set_probe(runtime: &dyn RuntimeContext, probe: Probe) {
     }
 }
 
-fn of(runtime: &dyn RuntimeContext) -> Option<&Arc<VirtualTime>> {
+#[cold]
+pub(crate) fn of(runtime: &dyn RuntimeContext) -> Option<&Arc<VirtualTime>> {
     let driver: &IoDriver = runtime.driver().as_any().downcast_ref()?;
     driver.virtual_time()
 }

@@ -27,15 +27,13 @@ impl Scheduler {
     }
 }
 
-/// The answer is that of one moment: a worker that was awake meanwhile has been to sleep since.
+/// The answer is that of one moment: a worker that was awake in between would have fallen asleep once more.
 fn is_quiet(shared: &Shared, but: &[TaskId]) -> bool {
-    let parks = || -> u64 {
-        let slots = shared.used_slots().iter();
-        slots.map(|slot| slot.own.counters.parks.get()).sum()
-    };
-    let before = parks();
-    let nothing = nothing_stirs(&shared.registry.tasks(), &shared.pool, but) && !shared.has_work();
-    nothing && shared.sleep.is_all_asleep() && parks() == before
+    let before = shared.sleep.all_asleep();
+    before.is_some()
+        && nothing_stirs(&shared.registry.tasks(), &shared.pool, but)
+        && !shared.has_work()
+        && shared.sleep.all_asleep() == before
 }
 
 impl LocalHandle {

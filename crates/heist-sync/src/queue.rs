@@ -219,7 +219,8 @@ impl<S: Store> OrderedQueue<S> {
         wait(self.join());
     }
 
-    /// Closes the queue: nothing can be put from now on, and what is in it can be got. Whoever waits for a place gets an error.
+    /// Closes the queue: nothing can be put from now on, and what is in it can be got. Whoever waits for a place gets an error; whoever waits
+    /// for an item, once none can come back: from a [`get`](Self::get) that was given one, and is neither polled nor dropped.
     ///
     /// # Counterpart
     ///

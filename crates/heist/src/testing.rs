@@ -2,8 +2,8 @@
 //!
 //! The clock of a runtime with [virtual time](crate::Builder::virtual_time) stands still while anything runs. When nothing does, it jumps to the next
 //! timer: an hour of sleeps takes no longer than what is done in between. What runs is a task that is queued or polled, or a blocking closure that
-//! waits for its thread or runs, unless it waits in a [`block_on`](crate::block_on) itself. Other threads do not count, nor what is on its way over a
-//! network.
+//! waits for its thread or runs, unless it waits in a [`block_on`](crate::block_on) of the same runtime itself. Other threads do not count, nor what is on its
+//! way over a network.
 //!
 //! ```
 //! use heist::testing::settle;

@@ -79,11 +79,15 @@ fn waiting(
 #[test]
 fn a_cancelled_task_is_over_after_its_finalizers_which_may_sleep() {
     bounded(|| {
-        let runtime = runtime(2);
+        let runtime = Runtime::builder()
+            .worker_threads(2)
+            .virtual_time(true)
+            .build()
+            .unwrap();
         let cleaned = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&cleaned);
         let task = waiting(&runtime, NO_LIMIT, async move {
-            sleep(Duration::from_millis(10)).await;
+            sleep(Duration::from_secs(3600)).await;
             flag.store(true, Ordering::Relaxed);
         });
         let result = runtime.block_on(task.cancel_and_wait());
@@ -347,9 +351,9 @@ fn the_handler_that_is_told_of_a_clean_up_may_use_the_runtime() {
 }
 
 #[test]
-fn a_clean_up_elsewhere_that_the_end_of_the_runtime_cuts_short_is_dropped() {
+fn a_clean_up_elsewhere_that_the_end_of_the_runtime_cuts_short_is_dropped_and_told() {
     bounded(|| {
-        let runtime = runtime(2);
+        let (runtime, told) = listening();
         let drops = Drops::default();
         let guard = drops.guard();
         runtime.block_on(async {
@@ -364,6 +368,9 @@ fn a_clean_up_elsewhere_that_the_end_of_the_runtime_cuts_short_is_dropped() {
         });
         runtime.shutdown(Duration::from_millis(10));
         assert_eq!(drops.count(), 1);
+        let (kind, message) = told.recv().unwrap();
+        assert_eq!(kind, ExceptionKind::CleanUp);
+        assert!(message.contains("cut short"), "{message}");
     });
 }
 

@@ -222,12 +222,13 @@ fn whoever_has_something_waits_for_nobody() {
             step.bodies.iter().for_each(|body| check(body, holds));
         }
     }
+    each_outermost_body(|body| check(body, false));
+}
+
+fn each_outermost_body(check: impl Fn(&Body)) {
     for seed in SEEDS {
         let program = whole(seed);
-        program
-            .outside
-            .iter()
-            .for_each(|(_, body)| check(body, false));
+        program.outside.iter().for_each(|(_, body)| check(body));
     }
 }
 
@@ -251,13 +252,7 @@ fn whoever_races_does_not_block() {
             step.bodies.iter().for_each(|body| check(body, raced));
         }
     }
-    for seed in SEEDS {
-        let program = whole(seed);
-        program
-            .outside
-            .iter()
-            .for_each(|(_, body)| check(body, false));
-    }
+    each_outermost_body(|body| check(body, false));
 }
 
 #[test]

@@ -97,6 +97,8 @@ pub(crate) struct Sleep {
 
 struct List {
     asleep: Vec<Sleeper>,
+    /// How often somebody wanted to sleep.
+    falls: u64,
     /// One per slot.
     places: Vec<Place>,
     /// Slots that no thread has.
@@ -153,6 +155,7 @@ impl Sleep {
             stalled: (0..slots).map(|_| AtomicBool::new(false)).collect(),
             list: Mutex::new(List {
                 asleep: Vec::with_capacity(slots),
+                falls: 0,
                 places: (0..slots).map(|_| Place::default()).collect(),
                 free: (0..slots).rev().collect(),
                 retiring: 0,
@@ -187,10 +190,10 @@ impl Sleep {
         self.idle.load()
     }
 
-    /// Whether every thread that serves is in the list.
-    pub(crate) fn is_all_asleep(&self) -> bool {
+    /// How often somebody has fallen asleep or retired, if every thread that serves is in the list.
+    pub(crate) fn all_asleep(&self) -> Option<u64> {
         let list = self.list.lock();
-        list.asleep.len() == list.serving
+        (list.asleep.len() == list.serving).then_some(list.falls)
     }
 
     /// How many threads have a slot and are neither blocked nor stalled.
@@ -251,6 +254,7 @@ impl Sleep {
     /// Puts worker `index` into the list.
     pub(crate) fn fall_asleep(&self, index: usize, bed: Bed, searching: bool) -> Rest {
         let mut list = self.list.lock();
+        list.falls += 1;
         self.stall_is_over(&mut list, index);
         let stop = if searching {
             Change::STOP_SEARCH

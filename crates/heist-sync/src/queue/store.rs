@@ -42,7 +42,7 @@ pub struct Fifo<T>(VecDeque<Numbered<T>>);
 
 /// The last in is the first out.
 #[derive(Debug)]
-pub struct Lifo<T>(Vec<Numbered<T>>);
+pub struct Lifo<T>(VecDeque<Numbered<T>>);
 
 /// The least is the first out, and of those that are equal the one that was put first.
 ///
@@ -63,13 +63,7 @@ impl<T> Keep for Fifo<T> {
     const KEEPS_ORDER: bool = true;
 
     fn push(&mut self, item: Numbered<T>) {
-        match self.0.back() {
-            Some(last) if last.number > item.number => {
-                let place = self.0.partition_point(|kept| kept.number < item.number);
-                self.0.insert(place, item);
-            }
-            _ => self.0.push_back(item),
-        }
+        push_in_order(&mut self.0, item);
     }
 
     fn pop(&mut self) -> Option<Numbered<T>> {
@@ -83,7 +77,7 @@ impl<T> Keep for Fifo<T> {
 
 impl<T> Default for Lifo<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(VecDeque::new())
     }
 }
 
@@ -93,21 +87,26 @@ impl<T> Keep for Lifo<T> {
     type Item = T;
 
     fn push(&mut self, item: Numbered<T>) {
-        match self.0.last() {
-            Some(last) if last.number > item.number => {
-                let place = self.0.partition_point(|kept| kept.number < item.number);
-                self.0.insert(place, item);
-            }
-            _ => self.0.push(item),
-        }
+        push_in_order(&mut self.0, item);
     }
 
     fn pop(&mut self) -> Option<Numbered<T>> {
-        self.0.pop()
+        self.0.pop_back()
     }
 
     fn len(&self) -> usize {
         self.0.len()
+    }
+}
+
+/// Puts an item behind those that were put before it: at the end, unless it comes back.
+fn push_in_order<T>(items: &mut VecDeque<Numbered<T>>, item: Numbered<T>) {
+    match items.back() {
+        Some(last) if last.number > item.number => {
+            let place = items.partition_point(|kept| kept.number < item.number);
+            items.insert(place, item);
+        }
+        _ => items.push_back(item),
     }
 }
 

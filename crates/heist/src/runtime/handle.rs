@@ -350,7 +350,7 @@ impl Handle {
     ///
     /// `loop.call_later`.
     pub fn call_later(&self, delay: Duration, f: impl FnOnce() + Send + 'static) -> CallHandle {
-        let now = virtual_time::now_of_any(&*self.context());
+        let now = virtual_time::now_of(&*self.context());
         // A time that no clock reaches is as good as never.
         let when = now.checked_add(delay).unwrap_or_else(|| now + FAR);
         self.call_at(when, f)

@@ -117,13 +117,17 @@ struct Rest {
 impl Rest {
     /// The clean-up has had its time.
     fn end(&self) {
+        self.give_up(&format!("was not over after {:?}", self.limit));
+    }
+
+    /// Drops what is left, and tells why.
+    fn give_up(&self, why: &str) {
         let left = self.list.close();
         if left.is_empty() {
             return;
         }
         let message = format!(
-            "a clean-up was not over after {:?}; finalizers that were dropped: {}",
-            self.limit,
+            "a clean-up {why}; finalizers that were dropped: {}",
             left.len()
         );
         let name = self.task.as_ref().map(TaskRef::name);
@@ -141,9 +145,12 @@ impl Rest {
 
 impl Drop for Rest {
     fn drop(&mut self) {
+        if self.elsewhere {
+            return self.give_up("was cut short, by an abort or by the end of the runtime");
+        }
         let left = self.list.close();
         let aborted = self.task.as_ref().is_some_and(TaskRef::is_aborted);
-        if left.is_empty() || self.elsewhere || (aborted && !mutated("abort-cleans-up")) {
+        if left.is_empty() || (aborted && !mutated("abort-cleans-up")) {
             return left.into_iter().for_each(drop_quietly);
         }
         let name = match &self.task {
@@ -194,7 +201,8 @@ impl Finalizers {
     /// # Cancel safety
     ///
     /// A request to cancel is passed on after the clean-up, and `run` does not return then. If its future is dropped, the clean-up
-    /// goes on as a task of its own; not so if the task is aborted.
+    /// goes on as a task of its own; not so if the task is aborted. Where a runtime that ends refuses or aborts that one, the exception
+    /// handler is told.
     pub async fn run<T>(limit: Duration, body: impl AsyncFnOnce(Self) -> T) -> T {
         let rest = Rest {
             list: List::new(Vec::new()),

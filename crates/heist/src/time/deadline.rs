@@ -35,12 +35,11 @@ crate::context_var! {
 /// # Examples
 ///
 /// ```
-/// use std::time::{Duration, Instant};
-/// use heist::time::{sleep, with_deadline};
+/// use heist::time::{Duration, now, sleep, with_deadline};
 ///
 /// # fn main() -> Result<(), heist::TaskError> {
 /// heist::run(async {
-///     let at = Instant::now() + Duration::from_millis(10);
+///     let at = now() + Duration::from_millis(10);
 ///     let mut child = None;
 ///     let late = with_deadline(at, async {
 ///         child = Some(heist::spawn(sleep(Duration::from_secs(60))));

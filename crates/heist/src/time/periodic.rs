@@ -1,14 +1,13 @@
 //! A callback again and again.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 use std::time::Duration;
 
 use heist_core::error::{ExceptionKind, drop_quietly, guarded};
 use heist_core::task::Meta;
 use heist_io::time::{MissedTickBehavior, interval};
-use std::future::poll_fn;
-use std::task::Poll;
 
 use crate::runtime::Handle;
 use crate::task::Task;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::state::Shared;
-use super::{BoxError, ChildError, GroupError, Policy};
+use super::{BoxError, ChildError, GroupError};
 use crate::shim::{caught, mutated};
 use crate::task::{Cancelled, catch_cancel, current};
 
@@ -60,12 +60,10 @@ impl Run {
         let mut state = self.shared.state.lock();
         let mut unwanted = None;
         if let Some(error) = failed {
-            // The body may pass on what a child has told already, or that the group is being cancelled.
+            // It may pass on that the group is being cancelled.
             let error = ChildError::of_body(error);
             let ending = state.cuts_body && (error.is_closed() || error.is_cancelled());
-            // Where a success makes those of children not count, it does.
-            let counts = self.shared.policy == Policy::FirstSuccess;
-            if ending || (!counts && error.passes_on_one_of(&state.errors)) {
+            if ending {
                 unwanted = Some(error);
             } else {
                 state.errors.push(error);

@@ -13,7 +13,7 @@ use crate::shim::{Lock, LockGuard};
 use crate::task::TaskRef;
 
 pub(super) struct Shared {
-    pub(super) policy: Policy,
+    policy: Policy,
     pub(super) state: Lock<State>,
     /// For the one who runs the group: no child is left, or all shall end.
     pub(super) changed: Notify,
@@ -155,14 +155,14 @@ impl Shared {
         let mut errors = std::mem::take(&mut state.errors);
         let succeeded = state.succeeded;
         drop(state);
-        if self.policy == Policy::FirstSuccess {
-            let all = errors.clone();
-            errors.retain(|error| match error.id() {
-                // With a success, those of children do not count.
-                Some(_) => !succeeded,
-                None => succeeded || !error.passes_on_one_of(&all),
-            });
+        let is_of_body = |error: &ChildError| error.id().is_none();
+        if self.policy == Policy::FirstSuccess && succeeded {
+            // Those of children do not count.
+            errors.retain(is_of_body);
         }
+        // The body may pass on what a child has told already.
+        let told = errors.clone();
+        errors.retain(|error| !(is_of_body(error) && error.passes_on_one_of(&told)));
         errors
     }
 
